@@ -1,0 +1,256 @@
+"""The contracts of the house: what a task, an objective, a parameterisation, an optimiser, ... must offer.
+
+Tasks say which signals they can give, objectives say which they need and what they give on; optimisers say what they
+take. The planner matches these words (see `harness.plan`) and nothing else, so a new method meets every task it can
+train on without either knowing the other. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from harness.context import StageContext
+    from harness.policy import Policy
+
+Split = Literal["train", "val", "test"]
+Message = dict[str, str]
+Prompt = str | list[Message]
+Offer = Literal["demonstrations", "verifier", "documents", "descriptions"]
+"""What a task can offer: gold completions, a grader of completions, documents, descriptions of itself."""
+Signal = Literal["gradient", "fitness"]
+"""What an objective gives and an optimiser takes: a differentiable loss, or one number a candidate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One question. `id` is the hash of its canonical content; `data` is what the task needs to ask and grade it."""
+
+    id: str
+    split: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """The verdict on one completion. `correct` is accuracy; `reward` is what training sees; they never mix."""
+
+    correct: bool
+    reward: float
+    well_formed: bool
+    reason: str
+    parsed: str | None = None
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What a model is asked and how an answer is graded. Pure: the same item and text give the same grade."""
+
+    name: str
+    version: int
+    offers: frozenset[Offer]
+    max_new_tokens: int
+    stop: str | None
+
+    def items(self, split: str, n: int | None = None) -> Sequence[Item]:
+        """The first `n` items of a split (all of a finite one if None), always in the same order."""
+        ...
+
+    def prompt(self, item: Item) -> Prompt:
+        """What the model reads: text, or chat messages for chat models."""
+        ...
+
+    def grade(self, item: Item, completion: str) -> Grade:
+        """Grade the completion alone (never the prompt); never raises, never executes it."""
+        ...
+
+    def demonstration(self, item: Item) -> str:
+        """A gold completion; only where `offers` has 'demonstrations'. It grades correct."""
+        ...
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """What signal moves the model."""
+
+    name: str
+    gives: frozenset[Signal]
+    needs: frozenset[Offer]
+
+    def describe(self) -> dict[str, Any]: ...
+
+
+@runtime_checkable
+class GradientObjective(Objective, Protocol):
+    """An objective with a loss: it builds the trainer that the gradient loop drives."""
+
+    def trainer(self, stage: StageContext, policy: Policy, optimiser: GradientOptimiser) -> Any:
+        """A `transformers.Trainer` (TRL's are) over `policy.model`, ready to train."""
+        ...
+
+
+@runtime_checkable
+class FitnessObjective(Objective, Protocol):
+    """An objective without a gradient: a batch of questions and a number for each answer."""
+
+    def batch(self, stage: StageContext, iteration: int) -> Sequence[Item]:
+        """The items every member of the population answers in this iteration."""
+        ...
+
+    def score(self, stage: StageContext, item: Item, completion: str) -> float: ...
+
+
+@runtime_checkable
+class Parameterisation(Protocol):
+    """Where the update may live: turns a model into a policy whose trainable tensors are declared."""
+
+    name: str
+
+    def attach(self, model: Any, seed: int) -> Policy: ...
+
+    def describe(self) -> dict[str, Any]: ...
+
+
+@runtime_checkable
+class Optimiser(Protocol):
+    """What turns a signal into an update."""
+
+    name: str
+    takes: Signal
+
+    def describe(self) -> dict[str, Any]: ...
+
+
+@runtime_checkable
+class GradientOptimiser(Optimiser, Protocol):
+    """Builds a torch optimiser over the policy's trainable tensors."""
+
+    learning_rate: float
+
+    def create(self, policy: Policy) -> Any: ...
+
+
+@runtime_checkable
+class FitnessOptimiser(Optimiser, Protocol):
+    """Runs its own loop of ask and tell against a fitness objective."""
+
+    def fit(self, stage: StageContext, policy: Policy, objective: FitnessObjective) -> None: ...
+
+
+@runtime_checkable
+class Transform(Protocol):
+    """Model state in, model state out, without training: squeeze, merge, quantise."""
+
+    name: str
+
+    def apply(self, stage: StageContext, policy: Policy) -> Policy: ...
+
+    def describe(self) -> dict[str, Any]: ...
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """Text in, adapter out: Text-to-LoRA, Doc-to-LoRA."""
+
+    name: str
+    needs: frozenset[Offer]
+
+    def generate(self, stage: StageContext, policy: Policy, texts: Sequence[str]) -> Policy: ...
+
+    def describe(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to decode. `temperature` 0 is greedy; `max_new_tokens` counts the end token."""
+
+    max_new_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    stop: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One answer: its text, its token ids (end token included if it came) and their log-probabilities."""
+
+    text: str
+    token_ids: list[int]
+    logprobs: list[float]
+    truncated: bool
+    prompt_tokens: int = 0
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Turns prompts into completions. The same seed and prompts give the same completions."""
+
+    name: str
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Completion]: ...
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one run may use of a machine."""
+
+    threads: int = 1
+    gpus: int = 0
+
+
+@runtime_checkable
+class Handle(Protocol):
+    """A submitted run."""
+
+    def poll(self) -> int | None:
+        """None while it runs, else its exit code."""
+        ...
+
+    def cancel(self) -> None: ...
+
+
+@runtime_checkable
+class Executor(Protocol):
+    """Where runs execute. The controller submits run directories and polls; truth is in the directories."""
+
+    name: str
+    slots: int
+
+    def submit(self, run_directory: Path, resources: Resources) -> Handle: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Train:
+    """A stage: objective x parameterisation x optimiser."""
+
+    objective: Objective
+    parameterisation: Parameterisation
+    optimiser: Optimiser
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "objective": {"name": self.objective.name, **self.objective.describe()},
+            "parameterisation": {"name": self.parameterisation.name, **self.parameterisation.describe()},
+            "optimiser": {"name": self.optimiser.name, **self.optimiser.describe()},
+        }
+
+
+Stage = Train | Transform | Generator
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A method: its stages in order. No stage at all is the untouched base model."""
+
+    stages: tuple[Stage, ...] = field(default=())
+    few_shot: int = 0
+    """Solved training items put before each question at evaluation (a baseline without training)."""
+
+    @classmethod
+    def of(cls, *stages: Stage) -> Pipeline:
+        return cls(stages)

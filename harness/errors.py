@@ -1,0 +1,52 @@
+"""Mistakes a user can mend: one sentence that says what was asked, what there is and what to type next.
+
+`UserError` reaches the terminal as that sentence with exit code 2 and no traceback; anything else is a defect.
+`unknown` words the commonest of them. `failure_class` sorts what killed a run.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """One clear sentence for the person at the keyboard."""
+
+
+class BudgetSpent(Exception):
+    """Raised inside a stage by the harness when the budget is used up; never an error for the user."""
+
+
+class Pruned(Exception):
+    """Raised inside a stage when the sweep has pruned this run."""
+
+
+def unknown(kind: str, name: object, known: Iterable[str], listing: str | None = None) -> UserError:
+    """The error for a name nobody has: nearest match first, then where to look."""
+    names = sorted(known)
+    near = get_close_matches(str(name), names, n=1, cutoff=0.5)
+    if near:
+        hint = f" Did you mean {near[0]!r}?"
+    elif names:
+        hint = f" There is: {', '.join(names)}."
+    else:
+        hint = " There is none."
+    where = f" ({listing})" if listing else ""
+    return UserError(f"No {kind} is called {name!r}.{hint}{where}")
+
+
+def failure_class(error: BaseException) -> str:
+    """One of oom, nan, disk, killed, user, bug: what a failed run's `error.json` says."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "oom"
+    if isinstance(error, FloatingPointError):
+        return "nan"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        return "disk"
+    if isinstance(error, (KeyboardInterrupt, SystemExit)):
+        return "killed"
+    if isinstance(error, UserError):
+        return "user"
+    return "bug"

@@ -1,0 +1,51 @@
+"""Annotated parameter types: bounds, search range, unit and help text of a setting in one place.
+
+`Rank = Annotated[int, Field(ge=1), Search(2, 32, log=True), "rank of the adapter"]` is at once the configuration
+schema, the help text and the search space of every method that takes a `Rank`. A parameter without `Search` is not
+tuned. Sources of the ranges stand in the methods' docstrings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+
+@dataclass(frozen=True)
+class Search:
+    """Where tuning looks: from `low` to `high` inclusive (on a log scale if `log`), or one of `choices`."""
+
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    choices: tuple[Any, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.choices is None) == (self.low is None or self.high is None):
+            raise TypeError("a Search is either a range (low and high) or choices")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One setting of a method or task, as listings and the tuner see it."""
+
+    name: str
+    type: str
+    default: Any
+    help: str
+    search: Search | None
+
+
+def parameters_of(schema: type[BaseModel]) -> dict[str, Parameter]:
+    """The parameters of a configuration schema, in order."""
+    found = {}
+    for name, info in schema.model_fields.items():
+        search = next((extra for extra in info.metadata if isinstance(extra, Search)), None)
+        text = next((extra for extra in info.metadata if isinstance(extra, str)), info.description or "")
+        default = None if info.default is PydanticUndefined else info.default
+        kind = getattr(info.annotation, "__name__", str(info.annotation))
+        found[name] = Parameter(name, kind, default, text, search)
+    return found

@@ -1,0 +1,166 @@
+"""What a finished run writes: `result.json`, `error.json` and the columns of `samples.parquet`, as frozen models.
+
+`RunDirectory` names the files of a run and derives its status from them; there is no daemon and no database behind it:
+
+    spec.json        the RunSpec, written first
+    environment.json code version and diff, packages, hardware
+    lease.json       who is at work; its modification time is the heartbeat
+    events.jsonl     stage_start, metrics, curve, checkpoint, note, stage_end, resumed
+    checkpoint/      the newest resumable state
+    samples.parquet  every graded completion of the final evaluation
+    model/           final weights: a transformers directory, or a PEFT one for adapters
+    result.json      written last, by rename; a run is done when it is there
+    error.json       phase and class of what stopped it
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.spec import Frozen, RunSpec
+
+Status = Literal["new", "running", "stale", "done", "failed", "pruned"]
+LEASE_SECONDS = 60.0
+"""A lease whose heartbeat is older than this belongs to a dead process."""
+
+SAMPLE_COLUMNS = (
+    "item_id",  # hash of the question
+    "item_index",  # its place in the split
+    "sample",  # 0-based completion of this item
+    "prompt",
+    "completion",
+    "correct",
+    "reward",
+    "well_formed",
+    "reason",
+    "parsed",
+    "tokens",
+    "truncated",
+)
+
+
+class Meters(Frozen):
+    """Everything a run or a stage spent. Seconds are wall-clock seconds of this process."""
+
+    train_seconds: float = 0.0
+    generate_seconds: float = 0.0
+    evaluate_seconds: float = 0.0
+    overhead_seconds: float = 0.0
+    generated_tokens: int = 0
+    prompt_tokens: int = 0
+    trained_tokens: int = 0
+    rollouts: int = 0
+    flops: float = 0.0
+    steps: int = 0
+
+    @property
+    def device_seconds(self) -> float:
+        """What a budget of seconds charges: train + generate."""
+        return self.train_seconds + self.generate_seconds
+
+
+class StageResult(Frozen):
+    """What one stage of the pipeline was and spent."""
+
+    index: int
+    description: dict[str, Any]
+    meters: Meters
+    trainable_parameters: int | None = None
+    stopped_by: str | None = None
+    """The budget meter that ended the stage, or None if it ended by itself."""
+
+
+class Score(Frozen):
+    """The final evaluation in numbers; the rows behind it are in samples.parquet."""
+
+    split: str
+    items: int
+    samples: int
+    accuracy: float
+    reward: float
+    well_formed: float
+    truncated: float
+    tokens_per_completion: float
+
+
+class Result(Frozen):
+    """`result.json`."""
+
+    run_id: str
+    score: Score
+    meters: Meters
+    stages: list[StageResult]
+    trainable_parameters: int | None
+    total_parameters: int
+    peak_memory_bytes: int
+    weights_digest: str
+    """SHA-256 over the final weights: equal digests are equal models."""
+    resumed: int
+    """How many times the run was taken up again."""
+    started_at: float
+    finished_at: float
+
+
+class Failure(Frozen):
+    """`error.json`."""
+
+    phase: str
+    failure: str
+    """One of oom, nan, disk, killed, user, bug, pruned."""
+    message: str
+    traceback: str | None
+    at: float
+
+
+class RunDirectory:
+    """The files of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.spec = path / "spec.json"
+        self.environment = path / "environment.json"
+        self.lease = path / "lease.json"
+        self.events = path / "events.jsonl"
+        self.checkpoint = path / "checkpoint"
+        self.samples = path / "samples.parquet"
+        self.model = path / "model"
+        self.result = path / "result.json"
+        self.error = path / "error.json"
+        self.prune = path / "prune"
+
+    @classmethod
+    def of(cls, runs: Path, spec: RunSpec) -> RunDirectory:
+        """The directory of `spec` below the runs directory."""
+        return cls(runs / spec.folder)
+
+    def read_spec(self) -> RunSpec:
+        return RunSpec.model_validate_json(self.spec.read_text())
+
+    def read_result(self) -> Result:
+        return Result.model_validate_json(self.result.read_text())
+
+    def read_failure(self) -> Failure:
+        return Failure.model_validate_json(self.error.read_text())
+
+    def status(self) -> Status:
+        """From the files alone; `stale` means that whoever held the lease is gone."""
+        if self.result.exists():
+            return "done"
+        age = self._lease_age()
+        if age is not None:
+            return "running" if age < LEASE_SECONDS else "stale"
+        if self.error.exists():
+            return "pruned" if json.loads(self.error.read_text())["failure"] == "pruned" else "failed"
+        return "stale" if self.events.exists() else "new"
+
+    def _lease_age(self) -> float | None:
+        from harness.lease import age
+
+        return age(self.lease)
+
+
+def all_runs(runs: Path) -> list[RunDirectory]:
+    """Every run below `runs`, in a stable order."""
+    return [RunDirectory(path.parent) for path in sorted(runs.glob("*/*/*/spec.json"))]

@@ -1,0 +1,168 @@
+"""The registry: `@method` and `@task` decorators, discovery, and the Python entry `load_task`, `load_method`.
+
+Nothing is listed by hand: the packages `methods.recipes` and `tasks` are walked, third parties come in through the
+entry points `beyondrl.methods` and `beyondrl.tasks` (each names a module to import). A method is a function whose
+signature is its configuration; a task is a class whose constructor is. Both become frozen pydantic models, so an
+unknown or illegal parameter is refused with the nearest match.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from harness.contracts import Pipeline, Task
+from harness.errors import UserError, unknown
+from harness.parameters import Parameter, parameters_of
+from harness.spec import Component
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Entry(Generic[T]):
+    """A registered method or task: how to build it, its configuration schema and what its docstring says."""
+
+    kind: str
+    name: str
+    version: int
+    build: Callable[..., T]
+    schema: type[BaseModel]
+    summary: str
+    module: str
+    source: str
+    """Where the idea comes from: paper and section, or "" ."""
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """Each parameter with default, bounds, search range, unit and help."""
+        return parameters_of(self.schema)
+
+    def resolve(self, given: dict[str, Any]) -> Component:
+        """`given` completed with every default; raises UserError for an unknown key or an illegal value."""
+        for key in given:
+            if key not in self.schema.model_fields:
+                raise unknown(f"parameter of {self.kind} {self.name!r}", key, self.schema.model_fields)
+        try:
+            values = self.schema(**given).model_dump(mode="json")
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, first["loc"])) or "configuration"
+            raise UserError(
+                f"{self.kind} {self.name!r}: {key}={first.get('input')!r} is not possible: {first['msg'].lower()}"
+            ) from None
+        return Component(name=self.name, version=self.version, parameters=values)
+
+    def create(self, **given: Any) -> T:
+        """The method's pipeline or the task itself, with `given` over the defaults."""
+        self.resolve(given)
+        checked = self.schema(**given)
+        return self.build(**{key: getattr(checked, key) for key in self.schema.model_fields})
+
+
+_METHODS: dict[str, Entry[Pipeline]] = {}
+_TASKS: dict[str, Entry[Task]] = {}
+
+
+def method(name: str, version: int, source: str = "") -> Callable[[Callable[..., Pipeline]], Callable[..., Pipeline]]:
+    """Register a function that returns a Pipeline. Raise `version` when the same parameters give another result."""
+
+    def register(build: Callable[..., Pipeline]) -> Callable[..., Pipeline]:
+        _add(_METHODS, _entry("method", name, version, build, build, source))
+        return build
+
+    return register
+
+
+def task(name: str, version: int, source: str = "") -> Callable[[type], type]:
+    """Register a class that follows `harness.contracts.Task`; `name` and `version` become its attributes."""
+
+    def register(cls: type) -> type:
+        cls.name, cls.version = name, version  # type: ignore[attr-defined]
+        _add(_TASKS, _entry("task", name, version, cls, cls.__init__, source))
+        return cls
+
+    return register
+
+
+def _entry(kind: str, name: str, version: int, build: Any, signature_of: Any, source: str) -> Entry[Any]:
+    hints = get_type_hints(signature_of, include_extras=True)
+    fields: dict[str, Any] = {}
+    for key, parameter in inspect.signature(signature_of).parameters.items():
+        if key == "self":
+            continue
+        if parameter.default is inspect.Parameter.empty:
+            raise TypeError(f"{kind} {name!r}: parameter {key!r} needs a vetted default")
+        fields[key] = (hints[key], parameter.default)
+    config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    schema: type[BaseModel] = create_model(f"{name}_configuration", __config__=config, **fields)
+    documentation = inspect.getdoc(build) or inspect.getdoc(inspect.getmodule(build)) or ""
+    return Entry(kind, name, version, build, schema, documentation.split("\n")[0], build.__module__, source)
+
+
+def _add(table: dict[str, Entry[Any]], entry: Entry[Any]) -> None:
+    there = table.get(entry.name)
+    if there is not None and there.module != entry.module:
+        raise UserError(f"Two {entry.kind}s are called {entry.name!r}: in {there.module} and in {entry.module}; rename one.")
+    table[entry.name] = entry
+
+
+@cache
+def _discover() -> None:
+    for package_name in ("methods.recipes", "tasks"):
+        package = importlib.import_module(package_name)
+        for module in pkgutil.walk_packages(package.__path__, package_name + "."):
+            importlib.import_module(module.name)
+    for group in ("beyondrl.methods", "beyondrl.tasks"):
+        for point in entry_points(group=group):
+            try:
+                point.load()
+            except Exception as error:
+                raise UserError(
+                    f"The plug-in {point.name!r} ({point.value}) of {group} cannot be imported: {error}. "
+                    "Mend or uninstall it."
+                ) from error
+
+
+def methods() -> dict[str, Entry[Pipeline]]:
+    """Every method by name."""
+    _discover()
+    return dict(sorted(_METHODS.items()))
+
+
+def tasks() -> dict[str, Entry[Task]]:
+    """Every task by name."""
+    _discover()
+    return dict(sorted(_TASKS.items()))
+
+
+def find_method(name: str) -> Entry[Pipeline]:
+    """The method called `name`; UserError with the nearest match otherwise."""
+    if name not in methods():
+        raise unknown("method", name, methods(), "beyondrl list methods")
+    return _METHODS[name]
+
+
+def find_task(name: str) -> Entry[Task]:
+    """The task called `name`; UserError with the nearest match otherwise."""
+    if name not in tasks():
+        raise unknown("task", name, tasks(), "beyondrl list tasks")
+    return _TASKS[name]
+
+
+def load_method(name: str, **parameters: Any) -> Pipeline:
+    """A method's pipeline: `load_method("lora-es", rank=8)`. Raises UserError for a wrong name, key or value."""
+    return find_method(name).create(**parameters)
+
+
+def load_task(name: str, **parameters: Any) -> Task:
+    """A task: `load_task("countdown", level="L2")`. Raises UserError for a wrong name, key or value."""
+    return find_task(name).create(**parameters)

@@ -1,0 +1,113 @@
+"""RunSpec: everything that decides a run's result, frozen, and the identity that follows from it.
+
+The identity is the hash of the canonical JSON of the whole spec and of nothing else: two specs with equal content are
+the same run wherever they execute; any other content is another run. Paths, executors, logging and the number of
+threads are not in here. Neither torch nor any method or task is imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cached_property
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SCHEMA_VERSION = 1
+
+
+class Frozen(BaseModel):
+    """A record that cannot change and refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Component(Frozen):
+    """A registered method or task: name, version of its code and every parameter with its resolved value."""
+
+    name: str
+    version: int
+    parameters: dict[str, Any] = {}
+
+
+class ModelReference(Frozen):
+    """The start model: a name that `load_model` knows and the revision (commit or weight hash) it stood for."""
+
+    name: str
+    revision: str
+
+
+class Budget(Frozen):
+    """Limits on what a run may spend in training and generating for training; evaluation is not charged.
+
+    Whichever limit is reached first stops the run. Every meter is recorded, limited or not.
+    """
+
+    device_seconds: float | None = Field(None, ge=0)
+    """Seconds of train + generate, times devices."""
+    generated_tokens: int | None = Field(None, ge=0)
+    """Tokens sampled for training."""
+    trained_tokens: int | None = Field(None, ge=0)
+    """Tokens that went through a backward pass."""
+    rollouts: int | None = Field(None, ge=0)
+    """Completions sampled for training."""
+    flops: float | None = Field(None, ge=0)
+    """Floating-point operations by the usual 2N / 4N / 6N count per token."""
+    steps: int | None = Field(None, ge=0)
+    """Optimiser updates."""
+
+    def limits(self) -> dict[str, float]:
+        """The meters that are limited, with their limits."""
+        return {name: float(value) for name, value in self.model_dump().items() if value is not None}
+
+
+class EvaluationProtocol(Frozen):
+    """How a run is scored: part of its identity, equal for every method of a comparison."""
+
+    split: Literal["val", "test"] = "test"
+    items: int = Field(500, ge=1)
+    """Items of the split, always its first ones."""
+    samples: int = Field(1, ge=1)
+    """Completions an item; the score is the mean over items and samples."""
+    temperature: float = Field(0.0, ge=0.0)
+    """0 is greedy."""
+    top_p: float = Field(1.0, gt=0.0, le=1.0)
+    max_new_tokens: int | None = Field(None, ge=1)
+    """Tokens a completion may have; None takes the task's own limit."""
+    engine: str = "hf"
+    curve_points: int = Field(4, ge=0)
+    """Evaluations on val while training, evenly spaced over the budget; they draw the learning curve."""
+    curve_items: int = Field(100, ge=1)
+
+    @model_validator(mode="after")
+    def _samples_differ(self) -> EvaluationProtocol:
+        if self.temperature == 0.0 and self.samples > 1:
+            raise ValueError("greedy decoding (temperature 0) gives the same completion each time: use samples: 1")
+        return self
+
+
+class RunSpec(Frozen):
+    """One run: method x task x model x budget x seed x evaluation."""
+
+    schema_version: int = SCHEMA_VERSION
+    method: Component
+    task: Component
+    model: ModelReference
+    budget: Budget
+    seed: int
+    evaluation: EvaluationProtocol
+
+    def canonical(self) -> str:
+        """The one JSON text of this spec: sorted keys, no blanks, NaN refused."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @cached_property
+    def run_id(self) -> str:
+        """16 hexadecimal digits of the SHA-256 of `canonical()`."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()[:16]
+
+    @property
+    def folder(self) -> str:
+        """Where the run lives below the runs directory."""
+        return f"{self.task.name}/{self.method.name}/{self.run_id}"

@@ -1,0 +1,1 @@
+"""Countdown: combine all the given numbers, each once, with + - * / so that they make the target."""
