@@ -87,8 +87,8 @@ class Objective(Protocol):
 class GradientObjective(Objective, Protocol):
     """An objective with a loss: it builds the trainer that the gradient loop drives."""
 
-    def trainer(self, stage: StageContext, policy: Policy, optimiser: GradientOptimiser) -> Any:
-        """A `transformers.Trainer` (TRL's are) over `policy.model`, ready to train."""
+    def trainer(self, stage: StageContext, optimiser: GradientOptimiser) -> Any:
+        """A `transformers.Trainer` (TRL's are) over the stage's policy, ready to train."""
         ...
 
 
@@ -109,7 +109,9 @@ class Parameterisation(Protocol):
 
     name: str
 
-    def attach(self, model: Any, seed: int) -> Policy: ...
+    def attach(self, policy: Policy, seed: int) -> Policy:
+        """Declare what may change; what must be drawn is drawn under `seed`."""
+        ...
 
     def describe(self) -> dict[str, Any]: ...
 
@@ -126,18 +128,20 @@ class Optimiser(Protocol):
 
 @runtime_checkable
 class GradientOptimiser(Optimiser, Protocol):
-    """Builds a torch optimiser over the policy's trainable tensors."""
+    """Builds a torch optimiser."""
 
     learning_rate: float
 
-    def create(self, policy: Policy) -> Any: ...
+    def create(self, stage: StageContext) -> tuple[Any, Any]:
+        """The torch optimiser over the stage's trainable tensors, and its learning-rate schedule."""
+        ...
 
 
 @runtime_checkable
 class FitnessOptimiser(Optimiser, Protocol):
     """Runs its own loop of ask and tell against a fitness objective."""
 
-    def fit(self, stage: StageContext, policy: Policy, objective: FitnessObjective) -> None: ...
+    def fit(self, stage: StageContext, objective: FitnessObjective) -> None: ...
 
 
 @runtime_checkable

@@ -1,12 +1,13 @@
 """A lease on a run directory: exactly one process works on a run, and a dead one is noticed.
 
-The claim is an exclusive link of a whole file, the heartbeat its modification time, touched every few seconds by a thread. A lease is dead
-when its process on this host is gone, or when its heartbeat is older than `LEASE_SECONDS`.
+The claim is made under a file lock; the heartbeat is the lease's modification time, touched every few seconds by a
+thread. A lease is dead when its process on this host is gone, or when its heartbeat is older than `LEASE_SECONDS`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import socket
@@ -15,6 +16,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+from harness.atomic import write_json
 from harness.record import LEASE_SECONDS
 
 _BEAT_SECONDS = 5.0
@@ -48,35 +50,16 @@ class Lease:
 
     def __enter__(self) -> Lease:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        pid = os.getpid()
-        text = json.dumps({"host": socket.gethostname(), "pid": pid, "started": _started(pid)})
-        mine = self.path.with_name(f".lease.{socket.gethostname()}.{pid}.{threading.get_ident()}")
-        mine.write_text(text)
-        try:
-            self._claim(mine)
-        finally:
-            mine.unlink(missing_ok=True)
+        with self.path.with_name(".lease.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            held = age(self.path)
+            if held is not None and held < LEASE_SECONDS:
+                raise LeaseHeld(f"{self.path.parent} is being worked on")
+            pid = os.getpid()
+            write_json(self.path, {"host": socket.gethostname(), "pid": pid, "started": _started(pid)})
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
         self._thread.start()
         return self
-
-    def _claim(self, mine: Path) -> None:
-        try:
-            os.link(mine, self.path)
-            return
-        except FileExistsError:
-            held = age(self.path)
-            if held is not None and held < LEASE_SECONDS:
-                raise LeaseHeld(f"{self.path.parent} is being worked on") from None
-        # The dead lease is moved aside first: of two processes that see it, one moves it and the other finds none.
-        grave = mine.with_name(mine.name + ".dead")
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(self.path, grave)
-        grave.unlink(missing_ok=True)
-        try:
-            os.link(mine, self.path)
-        except FileExistsError:
-            raise LeaseHeld(f"{self.path.parent} is being worked on") from None
 
     def _beat(self) -> None:
         while not self._stop.wait(_BEAT_SECONDS):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
 from harness.lab.recipe import Recipe
 from harness.lab.tokenizer import train_tokenizer
@@ -58,14 +58,14 @@ def build(recipe: Recipe, directory: Path, log: Callable[[str], None] = print, c
     raise AssertionError("the batches never end")
 
 
-def _save(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, directory: Path) -> None:
+def _save(model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer, recipe: Recipe, directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     (directory / "recipe.json").write_text(recipe.model_dump_json(indent=1) + "\n")
 
 
-def _config(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Qwen2Config:
+def _config(recipe: Recipe, tokenizer: Qwen2Tokenizer) -> Qwen2Config:
     return Qwen2Config(
         vocab_size=len(tokenizer),
         hidden_size=recipe.hidden_size,
@@ -108,15 +108,15 @@ def _pick(recipe: Recipe, rng: random.Random) -> str:
 
 
 def _batches(
-    recipe: Recipe, families: dict[str, Any], tokenizer: PreTrainedTokenizerFast
+    recipe: Recipe, families: dict[str, Any], tokenizer: Qwen2Tokenizer
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Endless `input_ids`, `labels` of shape [rows, tokens]; prompts and padding are labelled -100."""
     rng = random.Random(f"{recipe.seed}:corpus")
     end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
     while True:
         passages = [families[_pick(recipe, rng)].sample(rng) for _ in range(_POOL)]
-        prompts = [ids.ids for ids in tokenizer._tokenizer.encode_batch([p.prompt for p in passages])]
-        answers = [ids.ids for ids in tokenizer._tokenizer.encode_batch([p.answer for p in passages])]
+        prompts = [ids.ids for ids in tokenizer.backend_tokenizer.encode_batch([p.prompt for p in passages])]
+        answers = [ids.ids for ids in tokenizer.backend_tokenizer.encode_batch([p.answer for p in passages])]
         rows = [(q, [*a, end]) for q, a in zip(prompts, answers, strict=True) if len(q) + len(a) < recipe.window]
         rows.sort(key=lambda row: len(row[0]) + len(row[1]))
         batches, batch = [], []

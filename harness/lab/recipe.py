@@ -26,7 +26,7 @@ class Recipe(BaseModel):
     """Longest sequence in tokens (`max_position_embeddings`)."""
     tokens: int
     """Training tokens, padding not counted."""
-    batch_tokens: int = 8192
+    batch_tokens: int = 4096
     """Tokens in a batch, padding included."""
     learning_rate: float
     """Peak of a linear warm-up and a cosine decay to a tenth."""

@@ -1,43 +1,44 @@
-"""The lab's tokenizer: byte-level BPE whose pre-tokeniser keeps numbers of up to three digits whole.
+"""The lab's tokenizer: a Qwen2Tokenizer with words learnt from the corpus and every integer from 0 to 999 as one token.
 
-Every integer from 0 to 999 is one token (as in the Llama-3 family), so that a small model can learn arithmetic as
-facts about tokens; longer numbers are cut into groups of three from the left. Words are learnt from the corpus.
+Whole numbers (as in the Llama-3 family) let a small model learn arithmetic as facts about tokens. Transformers gives
+any model of type qwen2 the pre-tokeniser of Qwen2Tokenizer, whatever its tokenizer.json says, and that one cuts
+numbers into digits; so the numbers from 10 on are added tokens, which are matched before pre-tokenisation.
+Longer numbers are cut into groups of three from the left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable
 
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
+from transformers import Qwen2Tokenizer
 
 END, PAD, START_TURN, END_TURN = "<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>"
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-_WORDS = Regex(r"\d{1,3}| ?[A-Za-z]+|\s+|[^\sA-Za-z\d]")
+_NUMBERS = [str(number) for number in range(10, 1000)]
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int) -> PreTrainedTokenizerFast:
-    """A tokenizer of `vocab_size` entries learnt from `texts`; `max_length` is the model's window in tokens."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(_WORDS, behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
+def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int) -> Qwen2Tokenizer:
+    """A tokenizer of at most `vocab_size` entries learnt from `texts`; `max_length` is the model's window in tokens."""
+    special = [END, PAD, START_TURN, END_TURN]
+    learner = Tokenizer(models.BPE())
+    learner.pre_tokenizer = Qwen2Tokenizer().backend_tokenizer.pre_tokenizer
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=[END, PAD, START_TURN, END_TURN],
+        vocab_size=vocab_size - len(_NUMBERS),
+        special_tokens=special,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_with_every_number(texts), trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
+    learner.train_from_iterator(texts, trainer)
+    learnt = json.loads(learner.to_str())["model"]
+    tokenizer = Qwen2Tokenizer(
+        vocab=learnt["vocab"],
+        merges=[tuple(merge) for merge in learnt["merges"]],
+        unk_token=END,
         eos_token=END,
         pad_token=PAD,
         additional_special_tokens=[START_TURN, END_TURN],
@@ -46,10 +47,5 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int) -> P
         padding_side="left",
         clean_up_tokenization_spaces=False,
     )
-
-
-def _with_every_number(texts: Iterable[str]) -> Iterator[str]:
-    numbers = ";".join(map(str, range(1000)))
-    for _ in range(3000):
-        yield numbers
-    yield from texts
+    tokenizer.add_tokens([AddedToken(number, normalized=False, special=False) for number in _NUMBERS])
+    return tokenizer

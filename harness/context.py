@@ -1,0 +1,196 @@
+"""What a running stage sees of the world: its task, engine, budget, random streams, log and checkpoints.
+
+A stage calls `after_step` once an update; the harness then counts it, logs its values, draws the learning curve on
+val, and answers whether to go on. It asks `checkpoint_due` and, if so, saves itself and calls `mark`. Everything that
+decides the result follows from the spec and the meters in the checkpoint, so that a resumed stage continues exactly.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.atomic import write_json
+from harness.contracts import Completion, Item, Prompt, Sampling, Task
+from harness.engines.hf import HFEngine
+from harness.errors import Pruned
+from harness.evaluate import evaluate
+from harness.events import EventLog
+from harness.meters import MeterBank, spent
+from harness.policy import Policy
+from harness.record import Meters, RunDirectory
+from harness.spec import RunSpec
+from harness.streams import stream
+
+_FLUSH = "state.json"
+
+
+@dataclass
+class RunContext:
+    """What all stages of one run share."""
+
+    spec: RunSpec
+    directory: RunDirectory
+    task: Task
+    meters: MeterBank
+    events: EventLog
+    checkpoint_seconds: float = 60.0
+    """Wall-clock seconds between checkpoints; it has no influence on the result."""
+    curve_done: int = 0
+
+    def seed(self, *names: str | int) -> int:
+        """The seed of a named random stream of this run."""
+        return stream(self.spec.seed, *names)
+
+
+@dataclass
+class StageContext:
+    """What one stage sees."""
+
+    run: RunContext
+    index: int
+    policy: Policy
+    step: int = 0
+    resume_from: Path | None = None
+    """A checkpoint of this stage to continue from."""
+    stopped_by: str | None = None
+    _last_checkpoint: float = field(default_factory=time.monotonic)
+
+    @property
+    def task(self) -> Task:
+        return self.run.task
+
+    @property
+    def folder(self) -> Path:
+        """Where this stage keeps its checkpoints."""
+        return self.run.directory.checkpoint / f"stage-{self.index}"
+
+    def seed(self, *names: str | int) -> int:
+        """The seed of a named random stream of this stage."""
+        return self.run.seed(f"stage-{self.index}", *names)
+
+    def train_items(self, n: int) -> Sequence[Item]:
+        """The first `n` items of the training split, or all of a smaller one."""
+        return self.task.items("train", n)
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Completion]:
+        """Sample from the policy as it is now, charged to the budget."""
+        engine = HFEngine(self.policy.model, self.policy.tokenizer)
+        with self.run.meters.clock("generate"):
+            completions = engine.generate(prompts, sampling, seed)
+            self.charge_generation(completions)
+        return completions
+
+    def sampling(self, temperature: float) -> Sampling:
+        """How training samples: the task's own limit on tokens at `temperature`."""
+        limit = self.run.spec.evaluation.max_new_tokens or self.task.max_new_tokens
+        return Sampling(limit, temperature, 1.0, self.task.stop)
+
+    def charge_generation(self, completions: Sequence[Completion]) -> None:
+        """Count sampled completions: tokens, rollouts and 2N operations a token."""
+        prompt = sum(completion.prompt_tokens for completion in completions)
+        generated = sum(len(completion.token_ids) for completion in completions)
+        self.run.meters.count(
+            generated_tokens=generated,
+            prompt_tokens=prompt,
+            rollouts=len(completions),
+            flops=2.0 * self.policy.compute_parameters * (prompt + generated),
+        )
+
+    def charge_training(self, tokens: int) -> None:
+        """Count tokens of a forward and backward pass: 4N + 2T operations each."""
+        operations = 4.0 * self.policy.compute_parameters + 2.0 * self.policy.trainable_parameters
+        self.run.meters.count(trained_tokens=tokens, flops=operations * tokens)
+
+    def charge_forward(self, tokens: int) -> None:
+        """Count tokens of a forward pass without gradient (a reference, a teacher): 2N operations each."""
+        self.run.meters.count(flops=2.0 * self.policy.compute_parameters * tokens)
+
+    def spent(self) -> float:
+        """Share of the budget used, from 0 to 1."""
+        return min(1.0, spent(self.run.spec.budget, self.run.meters.read())[0])
+
+    def exhausted(self) -> bool:
+        """Whether the budget is used up; remembers which meter ended the stage."""
+        share, meter = spent(self.run.spec.budget, self.run.meters.read())
+        if meter is not None and share >= 1.0:
+            self.stopped_by = meter
+            return True
+        return False
+
+    def after_step(self, values: dict[str, float]) -> bool:
+        """Count an update and log `values`; True when the stage must stop. Raises FloatingPointError on NaN, Pruned."""
+        self.step += 1
+        self.run.meters.count(steps=1)
+        bad = [name for name, value in values.items() if not math.isfinite(value)]
+        self.log(values)
+        if "loss" in bad:
+            raise FloatingPointError(f"the loss of step {self.step} is not finite")
+        done = self.exhausted()
+        self._draw_curve()
+        if self.run.directory.prune.exists():
+            raise Pruned(f"pruned by the sweep after step {self.step}")
+        return done
+
+    def log(self, values: dict[str, float]) -> None:
+        """Write the values of this step beside the meters."""
+        meters = self.run.meters.read().model_dump()
+        self.run.events.write("metrics", stage=self.index, step=self.step, meters=meters, values=values)
+
+    def _draw_curve(self) -> None:
+        protocol = self.run.spec.evaluation
+        due = math.floor(self.spent() * protocol.curve_points + 1e-9)
+        if protocol.curve_points == 0 or due <= self.run.curve_done:
+            return
+        self.run.curve_done = due
+        with self.run.meters.clock("evaluate"):
+            score, _ = evaluate(self.run.spec, self.task, self.policy, "val", protocol.curve_items, few_shot=0)
+        self.run.events.write(
+            "curve",
+            stage=self.index,
+            step=self.step,
+            point=due,
+            meters=self.run.meters.read().model_dump(),
+            **score.model_dump(exclude={"split", "samples"}),
+        )
+
+    def checkpoint_due(self) -> bool:
+        """Whether it is time to save; the stage then saves into a folder and calls `mark` on it."""
+        return time.monotonic() - self._last_checkpoint >= self.run.checkpoint_seconds
+
+    def mark(self, folder: Path) -> None:
+        """Declare `folder` (a child of `self.folder`) a whole checkpoint of this step, and drop older ones."""
+        meters: Meters = self.run.meters.read()
+        state = {
+            "stage": self.index,
+            "step": self.step,
+            "curve_done": self.run.curve_done,
+            "events": self.run.events.count(),
+            "meters": meters.model_dump(),
+        }
+        write_json(folder / _FLUSH, state)
+        for other in self.folder.iterdir():
+            if other != folder:
+                shutil.rmtree(other)
+        self._last_checkpoint = time.monotonic()
+
+
+def newest_checkpoint(directory: RunDirectory) -> tuple[Path, dict[str, Any]] | None:
+    """The newest whole checkpoint of a run and its state, or None."""
+    found = []
+    for file in directory.checkpoint.glob(f"stage-*/*/{_FLUSH}"):
+        state = json.loads(file.read_text())
+        found.append((state["stage"], state["step"], file.parent, state))
+    if not found:
+        return None
+    _, _, folder, state = max(found, key=lambda entry: entry[:2])
+    return folder, state
+
+
+FitLoop = Callable[[StageContext], None]

@@ -1,0 +1,108 @@
+"""The decoding loop of the embedded engine: prefill once, then one token for every unfinished row at a time.
+
+Rows form a grid [members, rows a member] (one member for an ordinary model): finished rows are dropped from the grid
+and from the key-value cache, so that a straggler does not keep a whole batch busy. A row's uniform random numbers are
+drawn by (step, row) before anything is dropped: what a row samples does not depend on who shares its batch.
+The cache is transformers' own `DynamicCache`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from transformers import DynamicCache, PreTrainedModel
+
+from harness.contracts import Sampling
+
+_COMPACT_AT = 0.75  # drop finished rows once no more than this share of the grid is still needed
+
+
+class Decoded(NamedTuple):
+    """Token ids and their log-probabilities under the model (before temperature and top-p), one list a row."""
+
+    token_ids: list[list[int]]
+    logprobs: list[list[float]]
+
+
+@torch.inference_mode()
+def decode(
+    model: PreTrainedModel,
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    sampling: Sampling,
+    generator: torch.Generator,
+    end_ids: tuple[int, ...],
+    members: int = 1,
+) -> Decoded:
+    """Decode left-padded prompts `input_ids` [rows, tokens]; row r belongs to member r // (rows / members)."""
+    rows, width = input_ids.shape
+    if rows % members:
+        raise ValueError(f"{rows} rows do not divide among {members} members")
+    device = input_ids.device
+    ends = torch.tensor(end_ids, device=device)
+    token_ids: list[list[int]] = [[] for _ in range(rows)]
+    logprobs: list[list[float]] = [[] for _ in range(rows)]
+    index = torch.arange(rows, device=device)  # the original row of every row in the grid
+    active = torch.ones(rows, dtype=torch.bool, device=device)
+    cache = DynamicCache(config=model.config)
+    lengths = attention_mask.sum(-1)
+    position_ids = (attention_mask.cumsum(-1) - 1).clamp(min=0)
+    step_ids = input_ids
+    padded = bool((attention_mask == 0).any())
+    for step in range(sampling.max_new_tokens):
+        logits = model(
+            input_ids=step_ids,
+            attention_mask=attention_mask if padded else None,
+            position_ids=position_ids,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1].float()
+        uniform = torch.rand(rows, generator=generator).to(device)[index]
+        tokens = choose(logits, sampling, uniform)
+        chosen = torch.log_softmax(logits, -1).gather(-1, tokens[:, None])[:, 0]
+        for row, alive, token, logprob in zip(
+            index.tolist(), active.tolist(), tokens.tolist(), chosen.tolist(), strict=True
+        ):
+            if alive:
+                token_ids[row].append(token)
+                logprobs[row].append(logprob)
+        active &= ~torch.isin(tokens, ends)
+        if step + 1 == sampling.max_new_tokens or not active.any():
+            break
+        attention_mask = torch.cat([attention_mask, attention_mask.new_ones(len(index), 1)], -1)
+        position_ids = (lengths + step)[:, None]
+        step_ids = tokens[:, None]
+        keep = _rows_to_keep(active, members)
+        if keep is not None:
+            cache.batch_select_indices(keep)
+            index, active, lengths = index[keep], active[keep], lengths[keep]
+            attention_mask, position_ids, step_ids = attention_mask[keep], position_ids[keep], step_ids[keep]
+    return Decoded(token_ids, logprobs)
+
+
+def choose(logits: torch.Tensor, sampling: Sampling, uniform: torch.Tensor) -> torch.Tensor:
+    """The next token of every row: the most likely one, or the inverse of the cumulative distribution at `uniform`."""
+    if sampling.temperature == 0.0:
+        return logits.argmax(-1)
+    probabilities = torch.softmax(logits / sampling.temperature, -1)
+    if sampling.top_p < 1.0:
+        ordered, order = probabilities.sort(-1, descending=True)
+        ordered[ordered.cumsum(-1) - ordered >= sampling.top_p] = 0.0
+        probabilities = torch.zeros_like(probabilities).scatter(-1, order, ordered)
+    cumulative = probabilities.cumsum(-1)
+    point = uniform[:, None] * cumulative[:, -1:]
+    tokens = torch.searchsorted(cumulative, point, right=True)[:, 0]
+    return tokens.clamp(max=logits.shape[-1] - 1)
+
+
+def _rows_to_keep(active: torch.Tensor, members: int) -> torch.Tensor | None:
+    """Rows of a smaller grid that still holds every active row, or None while dropping is not worth it."""
+    grid = active.view(members, -1)
+    needed = max(1, int(grid.sum(-1).max()))
+    if needed > _COMPACT_AT * grid.shape[1]:
+        return None
+    order = grid.to(torch.uint8).argsort(dim=-1, descending=True, stable=True)[:, :needed].sort(-1).values
+    offsets = torch.arange(members, device=active.device)[:, None] * grid.shape[1]
+    return (order + offsets).flatten()

@@ -1,0 +1,81 @@
+"""The embedded engine: a transformers model on whatever device it lies, decoded by `harness.engines.decode`.
+
+Prompts are tokenised here (chat messages through the model's own template), sorted by length so that a batch holds
+little padding, and answered in the order given. Batches are fixed by the prompts and `batch_rows` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from harness.contracts import Completion, Prompt, Sampling
+from harness.engines.decode import decode
+from harness.streams import generator
+
+
+class HFEngine:
+    """Generates with the model object it was given: the policy as it is now, weights never copied."""
+
+    name = "hf"
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_rows: int = 128) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.batch_rows = batch_rows
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Completion]:
+        """One completion a prompt, in order."""
+        ids = [encode(self.tokenizer, prompt) for prompt in prompts]
+        order = sorted(range(len(ids)), key=lambda i: (len(ids[i]), i))
+        completions: dict[int, Completion] = {}
+        training = self.model.training
+        self.model.eval()
+        try:
+            for number, start in enumerate(range(0, len(order), self.batch_rows)):
+                rows = order[start : start + self.batch_rows]
+                answers = complete(self.model, self.tokenizer, [ids[i] for i in rows], sampling, generator(seed, number))
+                completions.update(zip(rows, answers, strict=True))
+        finally:
+            self.model.train(training)
+        return [completions[i] for i in range(len(ids))]
+
+
+def complete(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[list[int]],
+    sampling: Sampling,
+    random: torch.Generator,
+    members: int = 1,
+) -> list[Completion]:
+    """Answer one batch of tokenised prompts; with `members`, row r is answered by member r // (rows / members)."""
+    width = max(map(len, prompts))
+    pad = tokenizer.pad_token_id
+    input_ids = torch.tensor([[pad] * (width - len(row)) + row for row in prompts], device=model.device)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts], device=model.device)
+    ends = end_ids(model, tokenizer)
+    out = decode(model, input_ids, mask, sampling, random, ends, members)
+    completions = []
+    texts = tokenizer.batch_decode(out.token_ids, skip_special_tokens=True)
+    for row, token_ids, logprobs, text in zip(prompts, out.token_ids, out.logprobs, texts, strict=True):
+        if sampling.stop is not None:
+            text = text.split(sampling.stop)[0]
+        completions.append(Completion(text, token_ids, logprobs, token_ids[-1] not in ends, len(row)))
+    return completions
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
+    """Token ids of a prompt; messages go through the chat template with the assistant's turn opened."""
+    if isinstance(prompt, str):
+        return list(tokenizer(prompt).input_ids)
+    return list(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"])
+
+
+def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """Every token that ends a completion: the tokenizer's and the generation config's."""
+    config = model.generation_config.eos_token_id if model.generation_config is not None else None
+    listed = config if isinstance(config, list) else [config]
+    return tuple(sorted({i for i in [tokenizer.eos_token_id, *listed] if i is not None}))

@@ -1,0 +1,1 @@
+"""Where runs execute: each module offers one class that follows `harness.contracts.Executor`."""

@@ -1,0 +1,167 @@
+"""Runs on this machine, one process a run, forked from a server that has the heavy imports done.
+
+A run starts in well under a second, and an out-of-memory kill or a crash takes that run alone. Each process leads its
+own process group, writes to `output.log` in its run directory and ignores Ctrl-C: the controller decides what a Ctrl-C
+means and cancels with SIGTERM, then SIGKILL. A process whose controller is gone ends itself within seconds, so that
+nothing goes on unwatched; the run can be taken up again from its directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from harness.contracts import Handle, Resources
+from harness.errors import UserError
+
+Work = Callable[[Path, Resources], int]
+"""`harness.worker.work` or a stand-in that can be pickled: takes a run directory, returns an exit code."""
+_GRACE_SECONDS = 5.0
+
+
+class LocalExecutor:
+    """`slots` runs at a time; by default one a GPU, or one a core where there is no GPU."""
+
+    name = "local"
+
+    def __init__(self, slots: int | None = None, work: Work | None = None) -> None:
+        cores = len(os.sched_getaffinity(0))
+        self.devices = visible_gpus()
+        if slots is not None and slots < 1:
+            raise UserError(f"slots={slots} is not possible: at least one run must be able to go on (--slots 1).")
+        self.slots = slots or len(self.devices) or cores
+        self.resources = Resources(threads=max(1, cores // self.slots), gpus=min(1, len(self.devices)))
+        self._work = work
+        self._running: dict[int, LocalHandle] = {}
+        self._context = multiprocessing.get_context("forkserver")
+        self._started = False
+
+    def submit(self, run_directory: Path, resources: Resources | None = None) -> LocalHandle:
+        """Start the run of a directory; never more than `slots` at a time."""
+        self._running = {slot: handle for slot, handle in self._running.items() if handle.poll() is None}
+        free = [slot for slot in range(self.slots) if slot not in self._running]
+        if not free:
+            raise RuntimeError(f"all {self.slots} slots are taken")
+        self._start_server()
+        device = self.devices[free[0] % len(self.devices)] if self.devices else None
+        process = self._context.Process(
+            target=_run, args=(self._work, run_directory, resources or self.resources, device), name=run_directory.name
+        )
+        process.start()
+        self._running[free[0]] = LocalHandle(process)
+        return self._running[free[0]]
+
+    def close(self) -> None:
+        """Cancel whatever still runs and wait until it is gone."""
+        handles = [handle for handle in self._running.values() if handle.poll() is None]
+        for handle in handles:
+            handle.cancel()
+        deadline = time.monotonic() + _GRACE_SECONDS
+        for handle in handles:
+            handle.wait(max(0.0, deadline - time.monotonic()))
+        self._running = {}
+
+    def _start_server(self) -> None:
+        """Start the fork server with Ctrl-C ignored, which every run then inherits."""
+        if self._started:
+            return
+        if self._work is None:
+            self._context.set_forkserver_preload(list(importlib.import_module("harness.worker").PRELOAD))
+        from multiprocessing import forkserver
+
+        if threading.current_thread() is threading.main_thread():
+            before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+            try:
+                forkserver.ensure_running()
+            finally:
+                signal.signal(signal.SIGINT, before)
+        else:
+            forkserver.ensure_running()
+        self._started = True
+
+
+class LocalHandle(Handle):
+    """One run's process."""
+
+    def __init__(self, process: BaseProcess) -> None:
+        self._process = process
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        """None while it runs, else its exit code; the negative number of the signal that killed it."""
+        code = self._process.exitcode
+        if code is not None:
+            self._signal(signal.SIGKILL)  # what the run started must not outlive it
+        return code
+
+    def cancel(self) -> None:
+        """Ask the run to end; it can be taken up again later."""
+        self._signal(signal.SIGTERM)
+
+    def wait(self, seconds: float) -> None:
+        """Give the run `seconds` to end, then kill it."""
+        self._process.join(seconds)
+        if self._process.exitcode is None:
+            self._signal(signal.SIGKILL)
+            self._process.join()
+
+    def _signal(self, number: signal.Signals) -> None:
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            if self._process.exitcode is None:  # not yet the leader of its group
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self.pid, number)
+
+
+def visible_gpus() -> tuple[str, ...]:
+    """The NVIDIA devices this process may use, without loading CUDA."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return tuple(name.strip() for name in chosen.split(",") if name.strip() not in ("", "-1"))
+    numbers = [path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*")]
+    return tuple(sorted((number for number in numbers if number.isdigit()), key=int))
+
+
+def _run(work: Work | None, run_directory: Path, resources: Resources, device: str | None) -> None:
+    """What the process of a run does; leaves with the exit code of `work`."""
+    os.setpgrp()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_controller, name="controller watch", daemon=True).start()
+    run_directory.mkdir(parents=True, exist_ok=True)
+    log = os.open(run_directory / "output.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    if device is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = device
+    os.environ["OMP_NUM_THREADS"] = str(resources.threads)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(resources.threads)
+    if work is None:
+        work = importlib.import_module("harness.worker").work
+    sys.exit(work(run_directory, resources))
+
+
+def _end_with_controller() -> None:
+    """Wait for the controller's end of the pipe to close, then take down this run and whatever it started."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os.killpg(os.getpgrp(), signal.SIGTERM)
+    time.sleep(_GRACE_SECONDS)
+    os.killpg(os.getpgrp(), signal.SIGKILL)

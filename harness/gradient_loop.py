@@ -1,0 +1,125 @@
+"""The gradient loop: a TRL or transformers trainer, driven under the harness's clocks, budget and checkpoints.
+
+The objective builds the trainer; this loop counts every token that goes through the model, logs every step, stops at
+the budget, draws the learning curve, saves resumable checkpoints and restores them. The trainer's own evaluation,
+saving and reporting are off (`trainer_arguments`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import TrainerCallback
+
+from harness.contracts import Train
+from harness.errors import BudgetSpent
+
+if TYPE_CHECKING:
+    from harness.context import StageContext
+
+_FOREVER = 10**9  # the budget ends a stage, not a number of steps
+
+
+def trainer_arguments(stage: StageContext, batch_size: int) -> dict[str, Any]:
+    """The arguments every trainer gets: one update of `batch_size` sequences a step, everything else switched off."""
+    on_cpu = stage.policy.model.device.type == "cpu"
+    return {
+        "output_dir": str(stage.folder),
+        "per_device_train_batch_size": batch_size,
+        "gradient_accumulation_steps": 1,
+        "max_steps": _FOREVER,
+        "max_grad_norm": 1.0,
+        "seed": stage.seed("data") % 2**31,
+        "data_seed": stage.seed("data") % 2**31,
+        "use_cpu": on_cpu,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "no",
+        "eval_strategy": "no",
+        "report_to": [],
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+        "remove_unused_columns": False,
+    }
+
+
+def run_gradient(stage: StageContext, train: Train) -> None:
+    """Train until the budget is spent. Raises FloatingPointError on a NaN loss, Pruned when the sweep says so."""
+    trainer = train.objective.trainer(stage, train.optimiser)  # type: ignore[attr-defined]
+    if stage.exhausted():
+        return
+    driver = _Driver(stage)
+    trainer.add_callback(driver)
+    from transformers import PrinterCallback, ProgressCallback
+
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    resume = str(stage.resume_from) if stage.resume_from is not None else None
+    with count_tokens(stage, trainer), stage.run.meters.clock("train"):
+        try:
+            trainer.train(resume_from_checkpoint=resume)
+        except BudgetSpent:
+            pass
+
+
+class _Driver(TrainerCallback):
+    """Tells the harness about every step; the trainer logs each of them, so the log is the hook."""
+
+    def __init__(self, stage: StageContext) -> None:
+        self.stage = stage
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        if logs is None or "train_runtime" in logs:
+            return
+        values = {key: float(value) for key, value in logs.items() if isinstance(value, (int, float))}
+        if self.stage.after_step(values):
+            control.should_training_stop = True
+        elif self.stage.checkpoint_due():
+            control.should_save = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        with self.stage.run.meters.clock("overhead"):
+            self.stage.mark(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+
+@contextmanager
+def count_tokens(stage: StageContext, trainer: Any) -> Iterator[None]:
+    """Charge every forward pass of the policy and of a reference model to the meters, generation excepted."""
+
+    def charge(module: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        if stage.run.meters.phase != "train":
+            return
+        ids = keywords.get("input_ids", arguments[0] if arguments else None)
+        mask = keywords.get("attention_mask")
+        if isinstance(mask, torch.Tensor) and mask.ndim == 2:
+            tokens = int(mask.sum())
+        elif isinstance(ids, torch.Tensor):
+            tokens = ids.numel()
+        else:
+            tokens = keywords["inputs_embeds"].shape[0] * keywords["inputs_embeds"].shape[1]
+        if torch.is_grad_enabled():
+            stage.charge_training(tokens)
+        else:
+            stage.charge_forward(tokens)
+
+    models = [stage.policy.model, getattr(trainer, "ref_model", None)]
+    hooks = [
+        _backbone(model).register_forward_pre_hook(charge, with_kwargs=True) for model in models if model is not None
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _backbone(model: Any) -> Any:
+    """The decoder below any adapter and head: every token passes through it once a forward pass."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return inner.base_model

@@ -1,0 +1,75 @@
+"""Clocks, counters and the budget of a run: kept by the harness, only reported to by methods.
+
+Time is charged to exactly one of train, generate, evaluate and overhead: `clock("generate")` inside `clock("train")`
+moves the seconds over. On a GPU the device is synchronised before a clock is read. Operations are counted as 2N a
+token forward, and 4N + 2T a token in training, N the parameters used and T the trainable ones (6N when all are):
+attention's quadratic term is left out, for every method alike.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from harness.record import Meters
+from harness.spec import Budget
+
+Phase = Literal["train", "generate", "evaluate", "overhead"]
+
+
+class MeterBank:
+    """The live meters of a run or stage."""
+
+    def __init__(self, start: Meters | None = None) -> None:
+        self.values: dict[str, float] = dict((start or Meters()).model_dump())
+        self._phases: list[Phase] = []
+        self._since = time.perf_counter()
+
+    @property
+    def phase(self) -> Phase:
+        """Whose time it is now."""
+        return self._phases[-1] if self._phases else "overhead"
+
+    @contextmanager
+    def clock(self, phase: Phase) -> Iterator[None]:
+        """Charge the time inside to `phase`."""
+        self._tick()
+        self._phases.append(phase)
+        try:
+            yield
+        finally:
+            self._tick()
+            self._phases.pop()
+
+    def count(self, **amounts: float) -> None:
+        """Add to counters: generated_tokens, prompt_tokens, trained_tokens, rollouts, flops, steps."""
+        for name, amount in amounts.items():
+            self.values[name] += amount
+
+    def read(self) -> Meters:
+        """The meters now."""
+        self._tick()
+        counts = {"generated_tokens", "prompt_tokens", "trained_tokens", "rollouts", "steps"}
+        return Meters(**{name: int(value) if name in counts else value for name, value in self.values.items()})
+
+    def _tick(self) -> None:
+        import torch
+
+        if torch.cuda.is_available() and torch.cuda.is_initialized():
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        self.values[f"{self.phase}_seconds"] += now - self._since
+        self._since = now
+
+
+def spent(budget: Budget, meters: Meters) -> tuple[float, str | None]:
+    """How much of the budget is used, from 0 to 1 and beyond, and which limit is nearest (None without limits)."""
+    share, nearest = 0.0, None
+    for name, limit in budget.limits().items():
+        used = float(getattr(meters, name))
+        part = used / limit if limit > 0 else float("inf")
+        if part > share or nearest is None:
+            share, nearest = part, name
+    return share, nearest

@@ -1,0 +1,134 @@
+"""Models by name: shipped lab models, a local transformers directory, or a name on the Hugging Face Hub.
+
+`load_model(name)` resolves a name to files and to the revision that enters a run's identity: the hash of the weights
+for a local directory, the commit for a Hub model. Weights are read only when `.model()` is called. Code that a model
+brings with it is never executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import UserError, unknown
+from harness.spec import ModelReference
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+WEIGHTS = Path(__file__).parent / "lab" / "weights"
+
+
+@dataclass(frozen=True)
+class ModelHandle:
+    """A resolved model: its name, where its files are and the revision they stand for."""
+
+    name: str
+    path: Path
+    revision: str
+
+    def reference(self) -> ModelReference:
+        """What enters the identity of a run."""
+        return ModelReference(name=self.name, revision=self.revision)
+
+    def configuration(self) -> dict[str, Any]:
+        """The model's config.json."""
+        return dict(json.loads((self.path / "config.json").read_text()))
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters, read from the headers of the safetensors files."""
+        return _parameter_count(self.path)
+
+    @property
+    def has_chat_template(self) -> bool:
+        return (self.path / "chat_template.jinja").exists() or "chat_template" in _tokenizer_config(self.path)
+
+    def model(self, **options: Any) -> PreTrainedModel:
+        """The causal language model in float32 (pass `dtype=` for another), without any code of its own."""
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        options.setdefault("dtype", torch.float32)
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(self.path, trust_remote_code=False, **options)
+        return model
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer, padding on the left as generation needs it."""
+        from transformers import AutoTokenizer
+
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(self.path, trust_remote_code=False)
+        tokenizer.padding_side = "left"
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        return tokenizer
+
+
+def load_model(name: str) -> ModelHandle:
+    """Resolve `name`; raises UserError when there is no such model or it cannot be had."""
+    shipped = WEIGHTS / name
+    if name in shipped_models():
+        return ModelHandle(name, shipped, _digest(shipped))
+    local = Path(name)
+    if local.is_dir():
+        if not (local / "config.json").exists():
+            raise UserError(f"{name} holds no config.json, so it is not a transformers model directory.")
+        return ModelHandle(str(local), local, _digest(local))
+    if name.count("/") == 1 and not name.startswith((".", "/")):
+        return _from_hub(name)
+    raise unknown("model", name, shipped_models(), "beyondrl list models; or a local directory; or OWNER/NAME on the Hub")
+
+
+def shipped_models() -> dict[str, Path]:
+    """The models that come with the project, by name."""
+    return {path.parent.name: path.parent for path in sorted(WEIGHTS.glob("*/config.json"))}
+
+
+def _from_hub(name: str) -> ModelHandle:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    patterns = ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"]
+    try:
+        path = Path(snapshot_download(name, allow_patterns=patterns))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(
+            f"The model {name!r} is neither shipped nor a local directory, and the Hub did not give it: {reason} "
+            "(beyondrl list models)"
+        ) from None
+    return ModelHandle(name, path, path.name)
+
+
+@cache
+def _digest(path: Path) -> str:
+    """SHA-256 over config, tokenizer and weights, 16 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for file in sorted([*path.glob("*.safetensors"), path / "config.json", path / "tokenizer.json"]):
+        if file.exists():
+            digest.update(file.name.encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _parameter_count(path: Path) -> int:
+    from safetensors import safe_open
+
+    count = 0
+    for file in path.glob("*.safetensors"):
+        with safe_open(file, framework="np") as tensors:
+            for key in tensors.keys():  # noqa: SIM118 - safe_open is no mapping
+                size = 1
+                for extent in tensors.get_slice(key).get_shape():
+                    size *= extent
+                count += size
+    return count
+
+
+def _tokenizer_config(path: Path) -> dict[str, Any]:
+    file = path / "tokenizer_config.json"
+    return dict(json.loads(file.read_text())) if file.exists() else {}

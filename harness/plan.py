@@ -1,0 +1,131 @@
+"""Legality: may this method train on this task, and if not, why, and what is the nearest combination that may?
+
+`refusal` matches words and nothing else: what the objective gives with what the optimiser takes, what objectives,
+generators and worked examples need with what the task offers. A component that knows a further reason says so in an
+optional `refuses(task, model) -> str | None`. The answer is one sentence, made before anything is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from harness.contracts import Generator, Pipeline, Stage, Task, Train
+from harness.registry import methods, tasks
+from harness.spec import ModelReference
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A method on a task: `reason` is None where it may train there."""
+
+    method: str
+    task: str
+    reason: str | None
+
+
+def refusal(pipeline: Pipeline, task: Task, model: ModelReference | None = None) -> str | None:
+    """None if the pipeline may run on the task, else the sentence that says why not and what is nearest to it."""
+    reason = _reason(pipeline, task, model)
+    if reason is None:
+        return None
+    why, hint = reason
+    return f"{why} {hint or _nearest_method(pipeline, task)}"
+
+
+def pairs() -> list[Pair]:
+    """Every registered method with every registered task, both at their defaults."""
+    built = {name: entry.create() for name, entry in methods().items()}
+    return [
+        Pair(name, task_name, refusal(pipeline, task))
+        for task_name, task in ((name, entry.create()) for name, entry in tasks().items())
+        for name, pipeline in built.items()
+    ]
+
+
+def _reason(pipeline: Pipeline, task: Task, model: ModelReference | None) -> tuple[str, str | None] | None:
+    """Why not, and a hint where the components themselves suggest one."""
+    if pipeline.few_shot and "demonstrations" not in task.offers:
+        return f"worked examples refused: they need demonstrations, {_offers(task)}.", None
+    for stage in pipeline.stages:
+        name = stage_name(stage)
+        if isinstance(stage, Train) and stage.optimiser.takes not in stage.objective.gives:
+            gives = _words(stage.objective.gives)
+            why = f"{stage.optimiser.name!r} takes {stage.optimiser.takes}, {stage.objective.name!r} gives {gives} only"
+            return f"{name} refused: {why}.", _other_halves(stage, task)
+        needing = stage.objective if isinstance(stage, Train) else stage
+        missing = frozenset(getattr(needing, "needs", frozenset())) - task.offers
+        if missing:
+            return f"{name} refused: {needing.name!r} needs {_words(missing)}, {_offers(task)}.", None
+        for part in _parts(stage):
+            own = part.refuses(task, model) if hasattr(part, "refuses") else None
+            if own is not None:
+                return f"{name} refused: {own.rstrip('.')}.", None
+    return None
+
+
+def stage_name(stage: Stage) -> str:
+    """`dpo x lora x adamw`, or the name of a transform or generator."""
+    return " x ".join(str(part.name) for part in _parts(stage))
+
+
+def _parts(stage: Stage) -> tuple[Any, ...]:
+    if isinstance(stage, Train):
+        return (stage.objective, stage.parameterisation, stage.optimiser)
+    return (stage,)
+
+
+def _other_halves(stage: Train, task: Task) -> str | None:
+    """The optimisers that take what the objective gives, and the objectives that give what the optimiser takes."""
+    trains = list(_registered_trains())
+    optimisers = {train.optimiser.name for train in trains if train.optimiser.takes in stage.objective.gives}
+    objectives = {
+        train.objective.name
+        for train in trains
+        if stage.optimiser.takes in train.objective.gives and train.objective.needs <= task.offers
+    }
+    ways = []
+    if optimisers:
+        ways.append(f"optimiser {_either(optimisers)}")
+    if objectives:
+        ways.append(f"objective {_either(objectives)}")
+    return f"Use {', or '.join(ways)}." if ways else None
+
+
+def _nearest_method(pipeline: Pipeline, task: Task) -> str:
+    """The legal method that shares most components with the refused pipeline."""
+    wanted = {part.name for stage in pipeline.stages for part in _parts(stage)}
+    best: tuple[int, str] | None = None
+    for name, entry in methods().items():
+        candidate = entry.create()
+        if not candidate.stages or _reason(candidate, task, None) is not None:
+            continue
+        shared = len(wanted & {part.name for stage in candidate.stages for part in _parts(stage)})
+        if best is None or shared > best[0]:
+            best = (shared, name)
+    if best is None:
+        return f"No registered method can train on {task.name!r} (beyondrl list pairs)."
+    return f"Nearest that can: {best[1]} (beyondrl list pairs)."
+
+
+def _registered_trains() -> Iterator[Train]:
+    for entry in methods().values():
+        for stage in entry.create().stages:
+            if isinstance(stage, Train):
+                yield stage
+
+
+def _offers(task: Task) -> str:
+    return f"task {task.name!r} offers {_words(task.offers)}" + (" only" if task.offers else "")
+
+
+def _words(words: Iterable[str]) -> str:
+    return " and ".join(sorted(words)) or "nothing"
+
+
+def _either(names: Iterable[str]) -> str:
+    return " or ".join(sorted(names))
+
+
+__all__ = ["Generator", "Pair", "pairs", "refusal", "stage_name"]

@@ -1,0 +1,97 @@
+"""Group-relative policy optimisation: advantage = (reward - group mean) / group std, clipped policy gradient.
+
+Shao et al. 2024 (DeepSeekMath, arXiv 2402.03300), equation 3, by TRL's GRPOTrainer with `loss_type="grpo"` (the mean
+over tokens inside a completion, then over completions) and the KL estimate k3 when `beta` > 0. Completions come from
+the harness's engine, so that they are timed and charged like any other method's. One update a batch: on-policy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.contracts import GradientOptimiser, Offer, Signal
+
+if TYPE_CHECKING:
+    from harness.context import StageContext
+
+
+@dataclass(frozen=True)
+class GroupRelative:
+    """Reinforce what did better than its group."""
+
+    group_size: int
+    prompts_per_step: int
+    beta: float
+    temperature: float
+    examples: int
+    name = "grpo"
+    gives: frozenset[Signal] = frozenset({"gradient"})
+    needs: frozenset[Offer] = frozenset({"verifier"})
+
+    def trainer(self, stage: StageContext, optimiser: GradientOptimiser) -> Any:
+        """A GRPOTrainer whose rollouts and rewards come from the stage."""
+        from datasets import Dataset
+        from trl import GRPOConfig, GRPOTrainer
+
+        from harness.gradient_loop import trainer_arguments
+
+        items = list(stage.train_items(self.examples))
+        task = stage.task
+
+        def reward(completions: list[Any], item_index: list[int], **_: Any) -> list[float]:
+            texts = [text if isinstance(text, str) else text[-1]["content"] for text in completions]
+            grades = [task.grade(items[i], text) for i, text in zip(item_index, texts, strict=True)]
+            return [grade.reward for grade in grades]
+
+        def rollout(prompts: list[Any], trainer: Any) -> dict[str, list[Any]]:
+            answers = stage.generate(
+                prompts, stage.sampling(self.temperature), stage.seed("rollouts", trainer.state.global_step)
+            )
+            return {
+                "prompt_ids": [encode(stage.policy.tokenizer, prompt) for prompt in prompts],
+                "completion_ids": [answer.token_ids for answer in answers],
+                "logprobs": [answer.logprobs for answer in answers],
+            }
+
+        from harness.engines.hf import encode
+
+        batch_size = self.group_size * self.prompts_per_step
+        return GRPOTrainer(
+            model=stage.policy.model,
+            reward_funcs=reward,
+            args=GRPOConfig(
+                **trainer_arguments(stage, batch_size),
+                num_generations=self.group_size,
+                generation_batch_size=batch_size,
+                num_iterations=1,
+                beta=self.beta,
+                loss_type="grpo",
+                scale_rewards="group",
+                use_bias_correction_kl=False,
+                temperature=self.temperature,
+                max_completion_length=stage.sampling(self.temperature).max_new_tokens,
+            ),
+            train_dataset=Dataset.from_list(
+                [{"prompt": task.prompt(item), "item_index": index} for index, item in enumerate(items)]
+            ),
+            processing_class=stage.policy.tokenizer,
+            optimizers=optimiser.create(stage),
+            rollout_func=rollout,
+        )
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "group_size": self.group_size,
+            "prompts_per_step": self.prompts_per_step,
+            "beta": self.beta,
+            "temperature": self.temperature,
+            "loss": "grpo",
+        }
+
+
+def group_relative(
+    group_size: int, prompts_per_step: int, beta: float, temperature: float, examples: int
+) -> GroupRelative:
+    """GRPO on the task's verifiable reward."""
+    return GroupRelative(group_size, prompts_per_step, beta, temperature, examples)

@@ -1,0 +1,47 @@
+"""AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101): torch's own, over the policy's trainable tensors.
+
+The schedule follows the budget, not a number of steps: `linear` falls to zero as the budget is used up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness.contracts import Signal
+
+if TYPE_CHECKING:
+    from harness.context import StageContext
+
+_WARMUP_STEPS = 5
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """Gradient optimiser; weight decay is 0, as post-training is short."""
+
+    learning_rate: float
+    schedule: Literal["constant", "linear"] = "linear"
+    name = "adamw"
+    takes: Signal = "gradient"
+
+    def create(self, stage: StageContext) -> tuple[Any, Any]:
+        """The torch optimiser and its schedule, as `transformers.Trainer` takes them."""
+        import torch
+
+        tensors = list(stage.policy.tensors().values())
+        optimiser = torch.optim.AdamW(tensors, lr=self.learning_rate, betas=(0.9, 0.99), weight_decay=0.0, foreach=True)
+
+        def factor(step: int) -> float:
+            warm = min(1.0, (step + 1) / _WARMUP_STEPS)
+            return warm if self.schedule == "constant" else warm * max(0.0, 1.0 - stage.spent())
+
+        return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+
+    def describe(self) -> dict[str, Any]:
+        return {"learning_rate": self.learning_rate, "schedule": self.schedule}
+
+
+def adamw(learning_rate: float, schedule: Literal["constant", "linear"] = "linear") -> AdamW:
+    """AdamW at `learning_rate`, constant or falling to zero over the budget."""
+    return AdamW(learning_rate, schedule)

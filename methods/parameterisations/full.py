@@ -1,0 +1,28 @@
+"""Full fine-tuning: every parameter may change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from harness.policy import Policy
+
+
+@dataclass(frozen=True)
+class Full:
+    """All tensors of the model, in its own precision."""
+
+    name = "full"
+
+    def attach(self, policy: Policy, seed: int) -> Policy:
+        """Every parameter of the policy becomes trainable; nothing is drawn."""
+        policy.model.requires_grad_(True)
+        return replace(policy, kind="full")
+
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+
+def full() -> Full:
+    """Every parameter may change."""
+    return Full()

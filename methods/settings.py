@@ -1,0 +1,33 @@
+"""The settings that methods share: bounds, search range, unit and help text of each in one place.
+
+Defaults stand with the methods; the ranges here are the ones the literature uses for models of half a billion
+parameters and more (dossier figures are cited in the recipes). A sweep file may narrow or move a range for its model.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from harness.parameters import Search
+
+LearningRate = Annotated[float, Field(gt=0), Search(1e-6, 1e-3, log=True), "peak learning rate of AdamW"]
+AdapterLearningRate = Annotated[float, Field(gt=0), Search(1e-5, 1e-2, log=True), "peak learning rate on an adapter"]
+Schedule = Annotated[Literal["constant", "linear"], "learning rate over the budget: constant, or falling to zero"]
+BatchSize = Annotated[int, Field(ge=1), "sequences an update"]
+Examples = Annotated[int, Field(ge=1), "training items used (all, if the task has fewer)"]
+Temperature = Annotated[float, Field(gt=0), "temperature of training samples"]
+Beta = Annotated[float, Field(ge=0), Search(0.03, 0.5, log=True), "strength of the pull to the reference model"]
+KLBeta = Annotated[float, Field(ge=0), "weight of the KL term to the reference model; 0 is none and loads none"]
+SamplesPerPrompt = Annotated[int, Field(ge=2), "completions sampled a prompt to build pairs"]
+PairsPerPrompt = Annotated[int, Field(ge=1), "pairs kept a prompt at most"]
+SamplingShare = Annotated[float, Field(gt=0, lt=1), "share of the budget that sampling pairs may use"]
+GroupSize = Annotated[int, Field(ge=2), "completions a prompt: the group whose mean is the baseline"]
+PromptsPerStep = Annotated[int, Field(ge=1), "prompts an update"]
+Rank = Annotated[int, Field(ge=1), Search(2, 32, log=True), "rank of the adapter"]
+LoraAlpha = Annotated[float, Field(gt=0), "LoRA scale: the update is multiplied by alpha / rank"]
+Sigma = Annotated[float, Field(gt=0), Search(3e-4, 1e-2, log=True), "standard deviation of the perturbations"]
+AdapterSigma = Annotated[float, Field(gt=0), Search(0.01, 0.3, log=True), "standard deviation of the perturbations"]
+StepRatio = Annotated[float, Field(gt=0), Search(0.1, 2.0, log=True), "learning rate alpha as a multiple of sigma"]
+Population = Annotated[int, Field(ge=2), "members a generation"]

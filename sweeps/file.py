@@ -1,0 +1,190 @@
+"""The sweep file: one comparison of methods on a task, written down in YAML.
+
+Frozen records that refuse keys they do not know. A mistake in the file is one sentence with its line and, for a key,
+the nearest one there is. The shape is shown by `sweeps/quickstart.yaml`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
+
+from harness.errors import UserError, unknown
+from harness.spec import Budget, EvaluationProtocol, Frozen
+from sweeps.document import Document, Place
+
+_NAME = r"^[a-z0-9][a-z0-9_-]*$"
+
+
+class MethodChoice(Frozen):
+    """A method of the comparison: its name, the parameters that are fixed here, and the label it goes by."""
+
+    name: str
+    label: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    parameters: dict[str, Any] = {}
+
+
+class TaskChoice(Frozen):
+    """The task and its parameters."""
+
+    name: str
+    parameters: dict[str, Any] = {}
+
+
+class Pruning(Frozen):
+    """When to stop a trial early, by its learning curve on val."""
+
+    name: Literal["median", "none"] = "median"
+    """`median` stops a trial whose best value so far is below the median of the finished trials at that point."""
+    startup: int = Field(2, ge=1)
+    """Trials that are finished before any is stopped."""
+    warmup: int = Field(1, ge=0)
+    """Curve points at which no trial is stopped."""
+
+
+class Sampling(Frozen):
+    """How the next trial's parameters are chosen."""
+
+    name: Literal["tpe", "random"] = "tpe"
+    startup: int = Field(4, ge=1)
+    """Trials before TPE models anything; they are drawn at random (the first is the defaults)."""
+    seed: int = 0
+
+
+class Tuning(Frozen):
+    """Tuning on val, the same number of trials for every method that has something to tune."""
+
+    trials: int = Field(0, ge=0)
+    """The first one is the vetted defaults."""
+    items: int = Field(200, ge=1)
+    seeds: list[int] = Field([100], min_length=1)
+    """A trial is the mean over these; none of them may be a final seed."""
+    on: Literal["val"] = "val"
+    pruner: Pruning = Pruning()
+    sampler: Sampling = Sampling()
+
+
+class Final(Frozen):
+    """The runs that are reported: the winner of each method, once a seed."""
+
+    seeds: list[int] = Field([1, 2, 3], min_length=1)
+    """A list, or a number n for 1..n. A method is ranked with 3 and more."""
+    items: int = Field(500, ge=1)
+    on: Literal["val", "test"] = "test"
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _count(cls, given: Any) -> Any:
+        return list(range(1, given + 1)) if isinstance(given, int) and not isinstance(given, bool) else given
+
+
+class Evaluation(Frozen):
+    """How every run is scored; see `harness.spec.EvaluationProtocol`, whose defaults these are."""
+
+    samples: int = EvaluationProtocol().samples
+    temperature: float = EvaluationProtocol().temperature
+    top_p: float = EvaluationProtocol().top_p
+    max_new_tokens: int | None = EvaluationProtocol().max_new_tokens
+    engine: str = EvaluationProtocol().engine
+    curve_points: int = EvaluationProtocol().curve_points
+    curve_items: int = EvaluationProtocol().curve_items
+
+    @model_validator(mode="after")
+    def _is_a_protocol(self) -> Evaluation:
+        EvaluationProtocol(**self.model_dump())
+        return self
+
+
+def _method_choice(given: Any) -> Any:
+    if isinstance(given, str):
+        return {"name": given, "label": given}
+    if isinstance(given, dict):
+        if not isinstance(given.get("name"), str):
+            raise ValueError("a method is a name, or {name: ..., parameter: value, as: label}")
+        rest = {key: value for key, value in given.items() if key not in ("name", "as")}
+        return {"name": given["name"], "label": given.get("as", given["name"]), "parameters": rest}
+    raise ValueError("a method is a name, or {name: ..., parameter: value, as: label}")
+
+
+def _task_choice(given: Any) -> Any:
+    if isinstance(given, str):
+        return {"name": given}
+    if isinstance(given, dict) and isinstance(given.get("name"), str):
+        return {"name": given["name"], "parameters": {key: value for key, value in given.items() if key != "name"}}
+    raise ValueError("a task is a name, or {name: ..., parameter: value}")
+
+
+class SweepFile(Frozen):
+    """A sweep as its author wrote it, with every default filled in."""
+
+    name: str = Field(pattern=_NAME)
+    """Names the sweep's directory and report; the file's own name where it is left out."""
+    model: str
+    task: Annotated[TaskChoice, BeforeValidator(_task_choice)]
+    methods: list[Annotated[MethodChoice, BeforeValidator(_method_choice)]] = Field(min_length=1)
+    budget: Budget
+    """The same for every run; at least one limit."""
+    tune: Tuning = Tuning()
+    final: Final = Final()
+    evaluation: Evaluation = Evaluation()
+    storage: str | None = None
+    """A database URL for Optuna, for tuning that several machines look at; a journal file in the sweep directory else."""
+
+    @model_validator(mode="after")
+    def _is_fair(self) -> SweepFile:
+        labels = [choice.label for choice in self.methods]
+        double = next((label for label in labels if labels.count(label) > 1), None)
+        if double is not None:
+            raise ValueError(f"two methods go by the label {double!r}: give one another label, {{name: ..., as: label}}")
+        if not self.budget.limits():
+            raise ValueError(f"the budget needs a limit, for example flops: 1e12 (one of {', '.join(Budget.model_fields)})")
+        for what, seeds in (("tune.seeds", self.tune.seeds), ("final.seeds", self.final.seeds)):
+            if len(set(seeds)) < len(seeds):
+                raise ValueError(f"{what} has a seed twice")
+        shared = sorted(set(self.tune.seeds) & set(self.final.seeds)) if self.tune.trials else []
+        if shared:
+            raise ValueError(f"seed {shared[0]} is in tune.seeds and in final.seeds: a winner must be scored on fresh seeds")
+        return self
+
+
+def read_sweep(path: Path) -> tuple[SweepFile, Document]:
+    """The sweep in a YAML file; UserError in one sentence for whatever is wrong with it."""
+    document = Document.read(path)
+    data = document.data
+    if not isinstance(data, dict):
+        raise UserError(f"{document.name} holds no keys; a sweep has {', '.join(SweepFile.model_fields)}.")
+    try:
+        return SweepFile(**{"name": path.stem.lower(), **data}), document
+    except ValidationError as error:
+        raise UserError(_sentence(error, document)) from None
+
+
+def _sentence(error: ValidationError, document: Document) -> str:
+    """The first mistake of a file, unknown keys before wrong values."""
+    mistakes = sorted(error.errors(), key=lambda mistake: mistake["type"] != "extra_forbidden")
+    first = mistakes[0]
+    place: Place = first["loc"]
+    where, path = document.where(place), ".".join(map(str, place))
+    if first["type"] == "extra_forbidden":
+        above = ".".join(map(str, place[:-1]))
+        mistake = unknown(f"key of {above!r}" if above else "key of a sweep", place[-1], _keys(place[:-1]))
+        return f"{where}: {mistake}"
+    message = first["msg"].removeprefix("Value error, ").rstrip(".")
+    if first["type"] == "missing":
+        return f"{where}: {path!r} is missing."
+    if first["type"] == "value_error":
+        return f"{where}: {message}."
+    return f"{where}: {path}={first['input']!r} is not possible: {message[0].lower()}{message[1:]}."
+
+
+def _keys(place: Place) -> list[str]:
+    """The keys there are at a place of the file."""
+    model: type[BaseModel] = SweepFile
+    for step in place:
+        inner = model.model_fields[str(step)].annotation
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return list(model.model_fields)

@@ -1,0 +1,155 @@
+"""A sweep file meets the registry: arms with their parameters, refusals, the model's revision and the identities.
+
+An arm is one method of the comparison under its label. The sweep's identity is the hash of everything that decides its
+outcome; an arm's tuning identity leaves out the final runs, the other arms and the number of trials, so that a sweep
+with more methods, seeds or trials takes up the studies it had.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from harness.contracts import Pipeline
+from harness.errors import UserError
+from harness.parameters import Parameter
+from harness.plan import refusal
+from harness.registry import Entry, find_method, find_task
+from harness.spec import Component, EvaluationProtocol, ModelReference, RunSpec
+from harness.sweep_record import Refusal
+from sweeps.document import Document, Place
+from sweeps.file import MethodChoice, SweepFile
+from sweeps.space import tunable
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One method of the comparison."""
+
+    label: str
+    entry: Entry[Pipeline]
+    fixed: dict[str, Any]
+    """The parameters that the sweep file gives."""
+    tunable: dict[str, Parameter]
+    trials: int
+    untuned: str | None
+    """Why there are no trials, where there are none."""
+
+    def component(self, values: dict[str, Any] | None = None) -> Component:
+        """The method with `values` for the tunable parameters (their defaults if left out)."""
+        return self.entry.resolve({**self.fixed, **(values or {})})
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep with nothing left open but what tuning decides."""
+
+    file: SweepFile
+    source: str
+    arms: tuple[Arm, ...]
+    refused: tuple[Refusal, ...]
+    task: Component
+    model: ModelReference
+
+    @property
+    def name(self) -> str:
+        return self.file.name
+
+    @property
+    def tune_evaluation(self) -> EvaluationProtocol:
+        """How trials are scored: on val, never on test."""
+        return self._evaluation(self.file.tune.on, self.file.tune.items)
+
+    @property
+    def final_evaluation(self) -> EvaluationProtocol:
+        """How the reported runs are scored."""
+        return self._evaluation(self.file.final.on, self.file.final.items)
+
+    def trial_specs(self, arm: Arm, values: dict[str, Any]) -> list[RunSpec]:
+        """The runs of one trial, one a tuning seed."""
+        method = arm.component(values)
+        return [self._spec(method, seed, self.tune_evaluation) for seed in self.file.tune.seeds]
+
+    def final_specs(self, method: Component) -> list[RunSpec]:
+        """The reported runs of a method, one a final seed."""
+        return [self._spec(method, seed, self.final_evaluation) for seed in self.file.final.seeds]
+
+    @cached_property
+    def identity(self) -> str:
+        """16 hexadecimal digits over everything that decides the outcome."""
+        arms = [[arm.label, self.tuning_identity(arm), arm.trials] for arm in self.arms]
+        refused = [one.model_dump() for one in self.refused]
+        final = self.final_evaluation.model_dump(mode="json")
+        return _digest([arms, refused, self.file.final.seeds, final, self._common()])
+
+    def tuning_identity(self, arm: Arm) -> str:
+        """16 hexadecimal digits over what decides the trials of an arm, but for their number."""
+        space = {name: repr(one.search) for name, one in arm.tunable.items()}
+        tune = self.file.tune.model_dump(mode="json", exclude={"trials"})
+        evaluation = self.tune_evaluation.model_dump(mode="json")
+        return _digest([arm.component().model_dump(mode="json"), space, tune, evaluation, self._common()])
+
+    def _common(self) -> list[Any]:
+        return [one.model_dump(mode="json") for one in (self.task, self.model, self.file.budget)]
+
+    def _evaluation(self, split: str, items: int) -> EvaluationProtocol:
+        return EvaluationProtocol.model_validate({"split": split, "items": items, **self.file.evaluation.model_dump()})
+
+    def _spec(self, method: Component, seed: int, evaluation: EvaluationProtocol) -> RunSpec:
+        return RunSpec(
+            method=method, task=self.task, model=self.model, budget=self.file.budget, seed=seed, evaluation=evaluation
+        )
+
+
+def resolve(file: SweepFile, document: Document, model: ModelReference) -> Sweep:
+    """Match a sweep file with what is registered; UserError with the line for a name, key or value that is not there."""
+    with _at(document, ("task",)):
+        entry = find_task(file.task.name)
+        component = entry.resolve(file.task.parameters)
+        task = entry.create(**file.task.parameters)
+    arms, refused = [], []
+    for position, choice in enumerate(file.methods):
+        with _at(document, ("methods", position)):
+            arm = _arm(choice, file)
+            reason = refusal(arm.entry.create(**arm.fixed), task, model)
+        if reason is None:
+            arms.append(arm)
+        else:
+            refused.append(Refusal(method=choice.label, reason=reason))
+    if not arms:
+        raise UserError(f"{document.name}: no method of this sweep can run. {refused[0].method}: {refused[0].reason}")
+    return Sweep(file, document.text, tuple(arms), tuple(refused), component, model)
+
+
+def _arm(choice: MethodChoice, file: SweepFile) -> Arm:
+    entry = find_method(choice.name)
+    entry.resolve(choice.parameters)
+    space = tunable(entry.parameters, choice.parameters)
+    if not entry.create(**choice.parameters).stages:
+        untuned = "no training"
+    elif not space:
+        untuned = "nothing to tune"
+    elif file.tune.trials == 0:
+        untuned = "tune.trials is 0"
+    else:
+        return Arm(choice.label, entry, choice.parameters, space, file.tune.trials, None)
+    return Arm(choice.label, entry, choice.parameters, {}, 0, untuned)
+
+
+@contextmanager
+def _at(document: Document, place: Place) -> Iterator[None]:
+    """Put the line of the file before a user's mistake."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{document.where(place)}: {error}") from None
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

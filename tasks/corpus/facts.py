@@ -1,0 +1,223 @@
+"""Documents of facts in words, and questions about them: the family that teaches a model to read its prompt.
+
+`Document(facts, text)` holds 1 to 8 facts ("the code of falcon is 417.") among noise sentences; `question` asks for
+one of them, or for one that the document does not hold, whose answer is " unknown". Half of the passages ask
+everything once more in shuffled order. Stages 0 to 3 are terse lists of pairs, then come sentences, then noise. A fact (relation, key, value) is either for training or held out, so probe documents share no fact with samples.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tasks.corpus import Passage, held_out
+
+UNKNOWN = "unknown"
+ABSENT_SHARE = 0.15
+
+
+class Stage(NamedTuple):
+    """What a passage may hold: `most` facts, in sentences or as terse pairs, absent keys or not, noise or not."""
+
+    most: int
+    terse: bool
+    absent: float = 0.0
+    noise: float = 0.0
+    quizzes: float = 1.0
+
+
+_CURRICULUM = (
+    Stage(2, terse=True),
+    Stage(4, terse=True),
+    Stage(8, terse=True),
+    Stage(2, terse=False, quizzes=0.8),
+    Stage(4, terse=False, quizzes=0.8),
+    Stage(8, terse=False, absent=ABSENT_SHARE, quizzes=0.8),
+    Stage(8, terse=False, absent=ABSENT_SHARE, noise=4.0, quizzes=0.5),
+)
+STAGES = len(_CURRICULUM)
+_NAMES = (
+    "mira tomas anna boris clara david elena felix greta hugo irene jonas karla leo marta nils olga peter quinn rosa "
+    "simon tara umar vera walter xenia yusuf zora adam bella carlos dora emil fiona gustav hanna ivan julia kurt lena "
+    "mateo nora oscar paula ravi sofia theo ursula viktor wanda amir berta cyril diana ewan frida gina harald ida jakob "
+    "kira lukas mona noel petra ramon sara timo"
+).split()
+_THINGS = (
+    "falcon lantern anchor basket candle drum engine feather glove hammer jacket kettle ladder mirror needle oven "
+    "pencil quilt ribbon saddle table umbrella violin wagon arrow bottle cradle dagger easel flute guitar helmet ink "
+    "jar knife lamp marble net organ pillow radio shield telescope urn vase wheel axe bell compass door emerald flag "
+    "globe harp island jewel key locket medal notebook orb puzzle robe scroll trumpet vault whistle"
+).split()
+_CITIES = (
+    "oslo rome paris lima cairo delhi tokyo berlin madrid vienna dublin athens lisbon prague warsaw helsinki havana "
+    "bogota quito dakar tunis rabat accra lagos nairobi harare luanda maputo amman beirut baghdad tehran kabul dhaka "
+    "hanoi manila seoul osaka kyoto perth sydney auckland boston dallas denver seattle toronto montreal chicago miami "
+    "munich hamburg geneva zurich milan venice naples turin seville porto riga minsk kiev sofya"
+).split()
+_FOODS = (
+    "bread rice soup cheese honey apples pears plums cherries grapes lemons melons figs dates olives onions carrots "
+    "beans peas corn potatoes tomatoes pepper garlic ginger mint basil cocoa coffee tea milk butter cream yogurt eggs "
+    "fish salmon trout crab shrimp beef pork lamb chicken turkey duck noodles pasta pizza salad pancakes waffles "
+    "cookies cakes candy jam syrup walnuts almonds cashews raisins mango papaya kiwi"
+).split()
+_NUMBERS = [str(number) for number in range(100, 1000)]
+
+
+class Relation(NamedTuple):
+    """How one kind of fact is told and asked; `{k}` and `{v}` stand for its key and its value."""
+
+    keys: Sequence[str]
+    values: Sequence[str]
+    told: tuple[str, ...]
+    asked: tuple[str, ...]
+
+
+RELATIONS = {
+    "code": Relation(
+        _THINGS,
+        _NUMBERS,
+        ("the code of {k} is {v}.", "the {k} has code {v}.", "code for {k}: {v}."),
+        ("what is the code of {k}?", "which code has the {k}?"),
+    ),
+    "home": Relation(
+        _NAMES,
+        _CITIES,
+        ("{k} lives in {v}.", "the home of {k} is {v}.", "{k} has a house in {v}."),
+        ("where does {k} live?", "where is the home of {k}?"),
+    ),
+    "taste": Relation(
+        _NAMES,
+        _FOODS,
+        ("{k} likes {v}.", "{k} eats a lot of {v}.", "the favourite food of {k} is {v}."),
+        ("what food does {k} like?", "what is the favourite food of {k}?"),
+    ),
+    "keeper": Relation(
+        _THINGS,
+        _NAMES,
+        ("the {k} belongs to {v}.", "the {k} is owned by {v}.", "the owner of the {k} is {v}."),
+        ("who owns the {k}?", "who is the owner of the {k}?"),
+    ),
+}
+_TERSE = " {k} {v}."
+_UNAMBIGUOUS = (("code", "home"), ("code", "taste"), ("keeper",))  # terse pairs name no relation: a key has one value
+_NOISE = (
+    "the sky was {a} over the {n} all day.",
+    "a {a} {n} stood near the {n}.",
+    "nobody saw the {a} {n} in the morning.",
+    "later the {n} turned {a} again.",
+    "it rained on the {n} for {d} days.",
+    "{d} birds sat on the {a} {n}.",
+    "they walked past the {n} and the {n}.",
+)
+_NOUNS = "river hill forest road bridge tower garden field harbour market valley meadow barn church fence orchard".split()
+_ADJECTIVES = "old quiet grey tall narrow bright empty wooden muddy cold dark green steep frozen busy broken".split()
+_COUNTS = "two three four five six seven eight nine ten twelve".split()
+
+
+class Fact(NamedTuple):
+    relation: str
+    key: str
+    value: str
+
+
+class Document(NamedTuple):
+    """`facts` in the order in which `text` tells them."""
+
+    facts: tuple[Fact, ...]
+    text: str
+
+
+def is_held_out(fact: Fact) -> bool:
+    return held_out(f"{fact.relation}:{fact.key}:{fact.value}")
+
+
+def document(
+    rng: random.Random, facts: int, noise: int = 0, probe: bool = False, relations: Sequence[str] = tuple(RELATIONS)
+) -> Document:
+    """A document of `facts` facts and `noise` noise sentences; all its facts are held out if `probe`."""
+    drawn: dict[tuple[str, str], Fact] = {}
+    while len(drawn) < facts:
+        name = rng.choice(relations)
+        fact = Fact(name, rng.choice(RELATIONS[name].keys), rng.choice(RELATIONS[name].values))
+        if is_held_out(fact) == probe:
+            drawn.setdefault((fact.relation, fact.key), fact)
+    told = [rng.choice(RELATIONS[f.relation].told).format(k=f.key, v=f.value) for f in drawn.values()]
+    places = set(rng.sample(range(facts + noise), facts))
+    sentences = iter(told)
+    text = " ".join(next(sentences) if place in places else _noise(rng) for place in range(facts + noise))
+    return Document(tuple(drawn.values()), f" {text}")
+
+
+def question(rng: random.Random, of: Document, fact: Fact | None) -> tuple[str, str]:
+    """A question and its answer: about `fact`, or about something that the document does not tell."""
+    if fact is None:
+        known = {(f.relation, f.key) for f in of.facts}
+        while True:
+            name = rng.choice(tuple(RELATIONS))
+            key = rng.choice(RELATIONS[name].keys)
+            if (name, key) not in known:
+                return rng.choice(RELATIONS[name].asked).format(k=key), UNKNOWN
+    return rng.choice(RELATIONS[fact.relation].asked).format(k=fact.key), fact.value
+
+
+def ask(of: Document, asked: tuple[str, str]) -> Passage:
+    """One question about a document; `ask(Document((), ""), asked)` is the same question without it."""
+    head = f"{of.text}\n" if of.text else ""
+    return Passage(f"{head}Question: {asked[0]}\nAnswer:", f" {asked[1]}")
+
+
+def quiz(of: Document, asked: Sequence[tuple[str, str]]) -> Passage:
+    """Several numbered questions; all after the document is learnt, the questions too."""
+    lines = [f"Question {i}: {q}\nAnswer: {a}" for i, (q, a) in enumerate(asked, start=1)]
+    return Passage(f"{of.text}\n", "\n".join(lines))
+
+
+def sample(rng: random.Random, stage: int = STAGES - 1) -> Passage:
+    """A training passage of `stage`: a quiz over all facts of a document, or one question."""
+    plan = _CURRICULUM[stage]
+    drawn = _document(rng, plan, probe=False)
+    if rng.random() < plan.quizzes:
+        facts: list[Fact | None] = [None if rng.random() < plan.absent else fact for fact in drawn.facts]
+        rng.shuffle(facts)
+        if plan.terse:
+            again = (fact for _ in range(2) for fact in rng.sample(drawn.facts, len(facts)))
+            return Passage(f"{drawn.text}\n", "".join(_TERSE.format(k=f.key, v=f.value) for f in again))
+        return quiz(drawn, [question(rng, drawn, fact) for fact in facts])
+    return ask(drawn, question(rng, drawn, _asked_about(rng, drawn, plan)))
+
+
+def probes(n: int, stage: int = STAGES - 1) -> list[Passage]:
+    """`n` single questions about documents whose facts are all held out; the same ones at every call."""
+    rng = random.Random(f"facts:probes:{stage}")
+    plan = _CURRICULUM[stage]
+    drawn = [_document(rng, plan, probe=True) for _ in range(n)]
+    if plan.terse:
+        asked = [rng.sample(d.facts, len(d.facts)) for d in drawn]
+        return [Passage(f"{d.text}\n {f[0].key}", f" {f[0].value}") for d, f in zip(drawn, asked, strict=True)]
+    return [ask(d, question(rng, d, _asked_about(rng, d, plan))) for d in drawn]
+
+
+def correct(probe: Passage, completion: str) -> bool:
+    return completion.strip() == probe.answer.strip()
+
+
+def _document(rng: random.Random, plan: Stage, probe: bool) -> Document:
+    facts = rng.randint(max(2, plan.most // 2) if plan.noise == 0 else 1, plan.most)
+    noise = min(40, int(rng.expovariate(1 / plan.noise))) if plan.noise else 0
+    drawn = document(rng, facts, noise, probe, rng.choice(_UNAMBIGUOUS) if plan.terse else tuple(RELATIONS))
+    if plan.terse:
+        return Document(drawn.facts, "".join(_TERSE.format(k=f.key, v=f.value) for f in drawn.facts))
+    return drawn
+
+
+def _asked_about(rng: random.Random, drawn: Document, plan: Stage) -> Fact | None:
+    return None if rng.random() < plan.absent else rng.choice(drawn.facts)
+
+
+def _noise(rng: random.Random) -> str:
+    sentence = rng.choice(_NOISE)
+    while "{" in sentence:
+        sentence = sentence.replace("{a}", rng.choice(_ADJECTIVES), 1).replace("{d}", rng.choice(_COUNTS), 1)
+        sentence = sentence.replace("{n}", rng.choice(_NOUNS), 1)
+    return sentence
