@@ -92,6 +92,15 @@ class StageContext:
         limit = self.run.spec.evaluation.max_new_tokens or self.task.max_new_tokens
         return Sampling(limit, temperature, 1.0, self.task.stop)
 
+    def reference(self) -> Any:
+        """A frozen copy of the start policy, loaded from its directory: what KL terms and DPO pull towards."""
+        from transformers import AutoModelForCausalLM
+
+        model = AutoModelForCausalLM.from_pretrained(
+            self.policy.start, dtype=self.policy.model.dtype, trust_remote_code=False
+        )
+        return model.to(self.policy.model.device).eval().requires_grad_(False)
+
     def charge_generation(self, completions: Sequence[Completion]) -> None:
         """Count sampled completions: tokens, rollouts and 2N operations a token."""
         prompt = sum(completion.prompt_tokens for completion in completions)

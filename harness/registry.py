@@ -144,6 +144,19 @@ def tasks() -> dict[str, Entry[Task]]:
     return dict(sorted(_TASKS.items()))
 
 
+def components(kind: str) -> dict[str, str]:
+    """Name and summary of every component of a kind: objectives, parameterisations or optimisers."""
+    package = importlib.import_module(f"methods.{kind}")
+    found = {}
+    for module_info in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        module = importlib.import_module(module_info.name)
+        for value in vars(module).values():
+            named = isinstance(value, type) and value.__module__ == module.__name__
+            if named and isinstance(getattr(value, "name", None), str) and hasattr(value, "describe"):
+                found[value.name] = (inspect.getdoc(module) or "").split("\n")[0]
+    return dict(sorted(found.items()))
+
+
 def find_method(name: str) -> Entry[Pipeline]:
     """The method called `name`; UserError with the nearest match otherwise."""
     if name not in methods():

@@ -6,6 +6,7 @@ and again and never waits; everything it knows can be rebuilt from the study and
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,7 +46,11 @@ class ArmRun:
         self.failure: str | None = None
         self.seconds: list[float] = []
         """What each finished run of this arm took."""
+        self.changed = True
+        """Whether anything was decided since the controller last wrote it down."""
         self._sweep, self._jobs, self._study = sweep, jobs, study
+        self._specs: dict[str, list[RunSpec]] = {}
+        self._finals: list[RunSpec] = []
         self._trial: TrialView | None = None
         self._trials: list[TrialView] = [] if study is None else study.trials()
         self._settled: set[str] = set()
@@ -62,17 +67,24 @@ class ArmRun:
     @property
     def finals(self) -> list[RunSpec]:
         """The reported runs, once the winner is known."""
-        return self._sweep.final_specs(self.winner) if self.winner is not None else []
+        if not self._finals and self.winner is not None:
+            self._finals = self._sweep.final_specs(self.winner)
+        return self._finals
 
     @property
     def finals_done(self) -> int:
         return sum(spec.run_id in self._settled for spec in self.finals)
 
     @property
+    def runs_left(self) -> int:
+        """Runs that are still to be finished, the ones at work among them."""
+        tuning = len(self._sweep.file.tune.seeds) * max(0, self.arm.trials - self.told)
+        return tuning + len(self._sweep.file.final.seeds) - self.finals_done
+
+    @property
     def busy(self) -> int:
         """Our processes at work for this arm."""
-        trial = self._sweep.trial_specs(self.arm, self._trial.parameters) if self._trial else []
-        return sum(self._jobs.ours(spec) for spec in [*trial, *self.finals])
+        return sum(self._jobs.ours(spec) for spec in [*self._specs_of(self._trial), *self.finals])
 
     def advance(self) -> list[RunSpec]:
         """Settle, decide, and return the runs that may be submitted now."""
@@ -88,10 +100,14 @@ class ArmRun:
         """This arm as `sweep.json` has it: one line a trial and tuning seed."""
         trials = [
             TrialRecord(
-                number=trial.number, run_id=spec.run_id, parameters=trial.parameters, state=trial.state, value=trial.value
+                number=trial.number,
+                run_id=spec.run_id,
+                parameters=trial.parameters,
+                state=trial.state,
+                value=trial.value,
             )
             for trial in self._trials
-            for spec in self._sweep.trial_specs(self.arm, trial.parameters)
+            for spec in self._specs_of(trial)
         ]
         return ArmRecord(
             method=self.arm.label,
@@ -100,15 +116,26 @@ class ArmRun:
             final_run_ids=[spec.run_id for spec in self.finals],
         )
 
+    def _specs_of(self, trial: TrialView | None) -> list[RunSpec]:
+        """The runs of a trial, made once."""
+        if trial is None:
+            return []
+        key = json.dumps(trial.parameters, sort_keys=True)
+        if key not in self._specs:
+            self._specs[key] = self._sweep.trial_specs(self.arm, trial.parameters)
+        return self._specs[key]
+
     def _tune(self, study: Study) -> list[RunSpec]:
         while self.told < self.arm.trials:
             if self._trial is None:
                 self._trial = study.ask()
                 self._trials = study.trials()
+                self.changed = True
             ready = self._judge(study, self._trial)
             if ready is not None:
                 return ready
             self._trial = None
+            self.changed = True
             self._trials = study.trials()
             finished = [trial.value for trial in self._trials if trial.value is not None]
             self.best = max(finished, default=None)
@@ -117,7 +144,7 @@ class ArmRun:
 
     def _judge(self, study: Study, trial: TrialView) -> list[RunSpec] | None:
         """None if the trial could be told, else those of its runs that may be submitted."""
-        specs = self._sweep.trial_specs(self.arm, trial.parameters)
+        specs = self._specs_of(trial)
         looks = [self._jobs.look(spec) for spec in specs]
         directories = [self._jobs.directory(spec) for spec in specs]
         last = self._sweep.tune_evaluation.curve_points - 1
@@ -156,12 +183,11 @@ class ArmRun:
             self.seconds += [run_seconds(result) for result in results]
         study.tell(trial.number, state, value)
         what = f"trial {self.told + 1}/{self.arm.trials}"
-        self._ended.append(
-            Ended(self.arm.label, what, "done" if state == "complete" else state, value, seconds, why)
-        )
+        self._ended.append(Ended(self.arm.label, what, "done" if state == "complete" else state, value, seconds, why))
 
     def _choose(self) -> None:
         """The trial with the best value on val; the earlier of two equals."""
+        self.changed = True
         complete = [trial for trial in self._trials if trial.value is not None]
         if not complete:
             self.phase = "failed"
@@ -202,12 +228,11 @@ class ArmRun:
     def _why(self, spec: RunSpec) -> str:
         directory = self._jobs.directory(spec)
         failure = directory.read_failure()
-        return f"{failure.failure} in {failure.phase}: {failure.message.splitlines()[0]} ({directory.path})"
+        return f"{failure.failure} in {failure.phase}: {failure.message.partition(chr(10))[0]} ({directory.path})"
 
     def _try_failed_again(self, study: Study) -> None:
         for trial in self._trials:
-            specs = self._sweep.trial_specs(self.arm, trial.parameters) if trial.state == "failed" else []
-            if any(self._jobs.look(spec) == "ready" for spec in specs):
+            if trial.state == "failed" and any(self._jobs.look(spec) == "ready" for spec in self._specs_of(trial)):
                 study.retry(trial.number)
         self._trials = study.trials()
         self.best = max((trial.value for trial in self._trials if trial.value is not None), default=None)

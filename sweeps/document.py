@@ -43,9 +43,9 @@ class Document:
     @classmethod
     def parse(cls, text: str, name: str) -> Document:
         """Parse YAML text; `name` is what a mistake is reported under."""
-        loader = _Loader(text)
         lines: dict[Place, int] = {}
         try:
+            loader = _Loader(text)
             node = loader.get_single_node()
             data = None if node is None else _value(loader, node, (), lines, name, [])
         except yaml.MarkedYAMLError as error:
@@ -54,8 +54,6 @@ class Document:
             raise UserError(f"{name}{line} is not YAML: {error.problem or error.context}.") from None
         except yaml.YAMLError as error:
             raise UserError(f"{name} is not YAML: {str(error).splitlines()[0]}.") from None
-        finally:
-            loader.dispose()
         if data is None:
             raise UserError(f"{name} is empty; sweeps/quickstart.yaml is a whole example (beyondrl list sweeps).")
         return cls(name, text, data, lines)
@@ -79,11 +77,12 @@ def scalar(text: str) -> Any:
 class _Loader(yaml.SafeLoader):
     """SafeLoader with the scalars of YAML 1.2's core schema."""
 
-    yaml_implicit_resolvers: dict[str, Any] = {}
 
-
+_Loader.yaml_implicit_resolvers = {}
 _Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9][0-9_]*$"), list("-+0123456789"))
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
@@ -101,6 +100,14 @@ def _value(
     if node in open_nodes:
         raise UserError(f"{name}, line {node.start_mark.line + 1}: a value cannot contain itself.")
     lines[place] = node.start_mark.line + 1
+    plain: dict[type[yaml.Node], str] = {
+        yaml.SequenceNode: "tag:yaml.org,2002:seq",
+        yaml.MappingNode: "tag:yaml.org,2002:map",
+    }
+    if node.tag != plain.get(type(node), node.tag):
+        raise UserError(
+            f"{name}, line {node.start_mark.line + 1}: tags like {node.tag!r} are not taken; write the value."
+        )
     inside = [*open_nodes, node]
     if isinstance(node, yaml.SequenceNode):
         return [_value(loader, child, (*place, i), lines, name, inside) for i, child in enumerate(node.value)]

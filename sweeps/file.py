@@ -18,27 +18,51 @@ from sweeps.document import Document, Place
 _NAME = r"^[a-z0-9][a-z0-9_-]*$"
 
 
+class Range(Frozen):
+    """Where to look for one parameter instead of the method's own range, which is meant for larger models."""
+
+    low: float | None = None
+    high: float | None = None
+    log: bool | None = None
+    """On a log scale; as the method has it where this is left out."""
+    choices: tuple[Any, ...] | None = None
+    start: Any = None
+    """The value of the first trial; the method's default where this is left out."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Range:
+        if (self.choices is None) == (self.low is None or self.high is None):
+            raise ValueError("a search range is {low: ..., high: ...} or {choices: [...]}")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"a search range from {self.low} to {self.high} is empty")
+        return self
+
+
 class MethodChoice(Frozen):
-    """A method of the comparison: its name, the parameters that are fixed here, and the label it goes by."""
+    """A method of the comparison: its name, its label, the parameters fixed here and the ranges moved here."""
 
     name: str
     label: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    search: dict[str, Range] = Field(default_factory=dict)
 
 
 class TaskChoice(Frozen):
     """The task and its parameters."""
 
     name: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field(default_factory=dict)
 
 
 class Pruning(Frozen):
     """When to stop a trial early, by its learning curve on val."""
 
-    name: Literal["median", "none"] = "median"
-    """`median` stops a trial whose best value so far is below the median of the finished trials at that point."""
-    startup: int = Field(2, ge=1)
+    name: Literal["percentile", "median", "none"] = "percentile"
+    """`percentile` stops a trial whose best value so far is not among the best `keep` percent of the finished trials at
+    that point of the curve; `median` is the same with 50."""
+    keep: float = Field(75.0, gt=0, lt=100)
+    """Lenient by default: among few trials a median stops half of them on noise."""
+    startup: int = Field(3, ge=1)
     """Trials that are finished before any is stopped."""
     warmup: int = Field(1, ge=0)
     """Curve points at which no trial is stopped."""
@@ -103,8 +127,9 @@ def _method_choice(given: Any) -> Any:
     if isinstance(given, dict):
         if not isinstance(given.get("name"), str):
             raise ValueError("a method is a name, or {name: ..., parameter: value, as: label}")
-        rest = {key: value for key, value in given.items() if key not in ("name", "as")}
-        return {"name": given["name"], "label": given.get("as", given["name"]), "parameters": rest}
+        rest = {key: value for key, value in given.items() if key not in ("name", "as", "search")}
+        search = given.get("search", {})
+        return {"name": given["name"], "label": given.get("as", given["name"]), "parameters": rest, "search": search}
     raise ValueError("a method is a name, or {name: ..., parameter: value, as: label}")
 
 
@@ -130,22 +155,28 @@ class SweepFile(Frozen):
     final: Final = Final()
     evaluation: Evaluation = Evaluation()
     storage: str | None = None
-    """A database URL for Optuna, for tuning that several machines look at; a journal file in the sweep directory else."""
+    """A database URL for Optuna, for tuning that several machines look at; else a journal file in its directory."""
 
     @model_validator(mode="after")
     def _is_fair(self) -> SweepFile:
         labels = [choice.label for choice in self.methods]
         double = next((label for label in labels if labels.count(label) > 1), None)
         if double is not None:
-            raise ValueError(f"two methods go by the label {double!r}: give one another label, {{name: ..., as: label}}")
+            raise ValueError(
+                f"two methods go by the label {double!r}: give one another label, {{name: ..., as: label}}"
+            )
         if not self.budget.limits():
-            raise ValueError(f"the budget needs a limit, for example flops: 1e12 (one of {', '.join(Budget.model_fields)})")
+            raise ValueError(
+                f"the budget needs a limit, for example flops: 1e12 (one of {', '.join(Budget.model_fields)})"
+            )
         for what, seeds in (("tune.seeds", self.tune.seeds), ("final.seeds", self.final.seeds)):
             if len(set(seeds)) < len(seeds):
                 raise ValueError(f"{what} has a seed twice")
         shared = sorted(set(self.tune.seeds) & set(self.final.seeds)) if self.tune.trials else []
         if shared:
-            raise ValueError(f"seed {shared[0]} is in tune.seeds and in final.seeds: a winner must be scored on fresh seeds")
+            raise ValueError(
+                f"seed {shared[0]} is in tune.seeds and in final.seeds: a winner must be scored on fresh seeds"
+            )
         return self
 
 
@@ -181,6 +212,8 @@ def _sentence(error: ValidationError, document: Document) -> str:
 
 def _keys(place: Place) -> list[str]:
     """The keys there are at a place of the file."""
+    if place[:1] == ("methods",):
+        return list(Range.model_fields)
     model: type[BaseModel] = SweepFile
     for step in place:
         inner = model.model_fields[str(step)].annotation

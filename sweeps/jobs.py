@@ -1,8 +1,9 @@
 """The runs a sweep wants, as processes: what may be submitted, what is at work, how it ended.
 
-Truth is in the run directories; this only adds which processes are ours and how often each run was tried. A run that was
-killed is submitted once more; one that fails again, or fails by itself, is failed. A run that somebody else works on is
-waited for. On a new start of the sweep a failed run gets one new chance, unless it failed by its own numbers (nan).
+Truth is in the run directories; this only adds which processes are ours and how often each run was tried. A run that
+was killed is submitted once more; one that fails again, or fails by itself, is failed. A run that somebody else works
+on is waited for. On a new start of the sweep a failed run gets one new chance, unless it failed by its own numbers
+(nan).
 """
 
 from __future__ import annotations

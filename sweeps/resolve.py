@@ -41,8 +41,9 @@ class Arm:
     """Why there are no trials, where there are none."""
 
     def component(self, values: dict[str, Any] | None = None) -> Component:
-        """The method with `values` for the tunable parameters (their defaults if left out)."""
-        return self.entry.resolve({**self.fixed, **(values or {})})
+        """The method with `values` for the tunable parameters (those of the first trial if left out)."""
+        start = {name: parameter.default for name, parameter in self.tunable.items()}
+        return self.entry.resolve({**self.fixed, **start, **(values or {})})
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class Sweep:
 
 
 def resolve(file: SweepFile, document: Document, model: ModelReference) -> Sweep:
-    """Match a sweep file with what is registered; UserError with the line for a name, key or value that is not there."""
+    """Match a sweep file with what is registered; UserError with the line for what is not there."""
     with _at(document, ("task",)):
         entry = find_task(file.task.name)
         component = entry.resolve(file.task.parameters)
@@ -129,7 +130,7 @@ def resolve(file: SweepFile, document: Document, model: ModelReference) -> Sweep
 def _arm(choice: MethodChoice, file: SweepFile) -> Arm:
     entry = find_method(choice.name)
     entry.resolve(choice.parameters)
-    space = tunable(entry.parameters, choice.parameters)
+    space = tunable(entry, choice)
     if not entry.create(**choice.parameters).stages:
         untuned = "no training"
     elif not space:
@@ -138,7 +139,7 @@ def _arm(choice: MethodChoice, file: SweepFile) -> Arm:
         untuned = "tune.trials is 0"
     else:
         return Arm(choice.label, entry, choice.parameters, space, file.tune.trials, None)
-    return Arm(choice.label, entry, choice.parameters, {}, 0, untuned)
+    return Arm(choice.label, entry, choice.parameters, space, 0, untuned)
 
 
 @contextmanager

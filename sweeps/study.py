@@ -128,7 +128,8 @@ class Study:
         return self._storage.get_trial(self._id(number))
 
     def _id(self, number: int) -> int:
-        return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+        identity: int = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+        return identity
 
 
 def _view(trial: FrozenTrial) -> TrialView:
@@ -165,8 +166,10 @@ def _sampler(tune: Tuning, seed: int) -> BaseSampler:
 
 
 def _pruner(tune: Tuning) -> BasePruner:
-    from optuna.pruners import MedianPruner, NopPruner
+    from optuna.pruners import NopPruner, PercentilePruner
 
-    if tune.pruner.name == "none":
+    pruner = tune.pruner
+    if pruner.name == "none":
         return NopPruner()
-    return MedianPruner(n_startup_trials=tune.pruner.startup, n_warmup_steps=tune.pruner.warmup, n_min_trials=1)
+    keep = 50.0 if pruner.name == "median" else pruner.keep
+    return PercentilePruner(keep, n_startup_trials=pruner.startup, n_warmup_steps=pruner.warmup, n_min_trials=1)

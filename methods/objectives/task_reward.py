@@ -32,11 +32,11 @@ class TaskReward:
 
         items = stage.train_items(self.examples)
         count = min(self.prompts, len(items))
-        first = iteration * count
         chosen = []
-        for position in range(first, first + count):
+        for position in range(iteration * count, (iteration + 1) * count):
             pass_number, place = divmod(position, len(items))
-            order = random.Random(stage.seed("data", pass_number)).sample(range(len(items)), len(items))
+            if place == 0 or not chosen:
+                order = random.Random(stage.seed("data", pass_number)).sample(range(len(items)), len(items))
             chosen.append(items[order[place]])
         return chosen
 

@@ -22,14 +22,15 @@ class Stage(NamedTuple):
 
     most: int
     terse: bool
+    words: int = 900
     absent: float = 0.0
     noise: float = 0.0
     quizzes: float = 1.0
 
 
 _CURRICULUM = (
-    Stage(2, terse=True),
-    Stage(4, terse=True),
+    Stage(4, terse=True, words=32),
+    Stage(8, terse=True, words=32),
     Stage(8, terse=True),
     Stage(2, terse=False, quizzes=0.8),
     Stage(4, terse=False, quizzes=0.8),
@@ -99,7 +100,7 @@ RELATIONS = {
         ("who owns the {k}?", "who is the owner of the {k}?"),
     ),
 }
-_TERSE = " {k} {v}."
+_TERSE = " {k}"
 _UNAMBIGUOUS = (("code", "home"), ("code", "taste"), ("keeper",))  # terse pairs name no relation: a key has one value
 _NOISE = (
     "the sky was {a} over the {n} all day.",
@@ -121,6 +122,12 @@ class Fact(NamedTuple):
     value: str
 
 
+class Quiz(Passage):
+    """A passage of several questions; `turns` are its (read, learnt) pieces in order."""
+
+    turns: tuple[tuple[str, str], ...]
+
+
 class Document(NamedTuple):
     """`facts` in the order in which `text` tells them."""
 
@@ -133,13 +140,14 @@ def is_held_out(fact: Fact) -> bool:
 
 
 def document(
-    rng: random.Random, facts: int, noise: int = 0, probe: bool = False, relations: Sequence[str] = tuple(RELATIONS)
+    rng: random.Random, facts: int, noise: int = 0, probe: bool = False, relations: Sequence[str] = tuple(RELATIONS),
+    words: int = 900,
 ) -> Document:
     """A document of `facts` facts and `noise` noise sentences; all its facts are held out if `probe`."""
     drawn: dict[tuple[str, str], Fact] = {}
     while len(drawn) < facts:
         name = rng.choice(relations)
-        fact = Fact(name, rng.choice(RELATIONS[name].keys), rng.choice(RELATIONS[name].values))
+        fact = Fact(name, rng.choice(RELATIONS[name].keys[:words]), rng.choice(RELATIONS[name].values[:words]))
         if is_held_out(fact) == probe:
             drawn.setdefault((fact.relation, fact.key), fact)
     told = [rng.choice(RELATIONS[f.relation].told).format(k=f.key, v=f.value) for f in drawn.values()]
@@ -167,10 +175,17 @@ def ask(of: Document, asked: tuple[str, str]) -> Passage:
     return Passage(f"{head}Question: {asked[0]}\nAnswer:", f" {asked[1]}")
 
 
-def quiz(of: Document, asked: Sequence[tuple[str, str]]) -> Passage:
-    """Several numbered questions; all after the document is learnt, the questions too."""
-    lines = [f"Question {i}: {q}\nAnswer: {a}" for i, (q, a) in enumerate(asked, start=1)]
-    return Passage(f"{of.text}\n", "\n".join(lines))
+def quiz(of: Document, asked: Sequence[tuple[str, str]]) -> Quiz:
+    """Several numbered questions; only their answers are learnt."""
+    turns = [(f"\nQuestion {i}: {q}\nAnswer:", f" {a}") for i, (q, a) in enumerate(asked, start=1)]
+    return _quiz(of.text, turns)
+
+
+def _quiz(text: str, turns: list[tuple[str, str]]) -> Quiz:
+    turns[0] = (text + turns[0][0], turns[0][1])
+    quizzed = Quiz(turns[0][0], turns[0][1] + "".join(q + a for q, a in turns[1:]))
+    quizzed.turns = tuple(turns)
+    return quizzed
 
 
 def sample(rng: random.Random, stage: int = STAGES - 1) -> Passage:
@@ -182,7 +197,8 @@ def sample(rng: random.Random, stage: int = STAGES - 1) -> Passage:
         rng.shuffle(facts)
         if plan.terse:
             again = (fact for _ in range(2) for fact in rng.sample(drawn.facts, len(facts)))
-            return Passage(f"{drawn.text}\n", "".join(_TERSE.format(k=f.key, v=f.value) for f in again))
+            turns = [(_TERSE.format(k=f.key), f" {f.value}") for f in again]
+            return _quiz(drawn.text, turns)
         return quiz(drawn, [question(rng, drawn, fact) for fact in facts])
     return ask(drawn, question(rng, drawn, _asked_about(rng, drawn, plan)))
 
@@ -194,7 +210,7 @@ def probes(n: int, stage: int = STAGES - 1) -> list[Passage]:
     drawn = [_document(rng, plan, probe=True) for _ in range(n)]
     if plan.terse:
         asked = [rng.sample(d.facts, len(d.facts)) for d in drawn]
-        return [Passage(f"{d.text}\n {f[0].key}", f" {f[0].value}") for d, f in zip(drawn, asked, strict=True)]
+        return [Passage(f"{d.text} {f[0].key}", f" {f[0].value}") for d, f in zip(drawn, asked, strict=True)]
     return [ask(d, question(rng, d, _asked_about(rng, d, plan))) for d in drawn]
 
 
@@ -205,9 +221,9 @@ def correct(probe: Passage, completion: str) -> bool:
 def _document(rng: random.Random, plan: Stage, probe: bool) -> Document:
     facts = rng.randint(max(2, plan.most // 2) if plan.noise == 0 else 1, plan.most)
     noise = min(40, int(rng.expovariate(1 / plan.noise))) if plan.noise else 0
-    drawn = document(rng, facts, noise, probe, rng.choice(_UNAMBIGUOUS) if plan.terse else tuple(RELATIONS))
+    drawn = document(rng, facts, noise, probe, rng.choice(_UNAMBIGUOUS) if plan.terse else tuple(RELATIONS), plan.words)
     if plan.terse:
-        return Document(drawn.facts, "".join(_TERSE.format(k=f.key, v=f.value) for f in drawn.facts))
+        return Document(drawn.facts, "".join(f"{_TERSE.format(k=f.key)} {f.value}" for f in drawn.facts) + ".")
     return drawn
 
 

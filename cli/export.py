@@ -1,0 +1,48 @@
+"""`beyondrl export RUN`: the model of a finished run as a transformers or PEFT directory."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.options import RUNS, Runs
+from cli.output import console
+from harness.errors import UserError, unknown
+
+
+class Format(StrEnum):
+    """What can be written."""
+
+    hf = "hf"
+    peft = "peft"
+
+
+def export(
+    run: Annotated[str, typer.Argument(help="Identity of a run (or its first digits), or its directory.")],
+    to: Annotated[Format, typer.Option("--to", help="hf: a whole model. peft: the adapter alone.")],
+    out: Annotated[Path, typer.Option("--out", help="New directory for the files.")],
+    runs: Runs = RUNS,
+) -> None:
+    """Write the trained model of a run to a directory of its own."""
+    directory = _find(run, runs)
+    from cli.places import require_writable
+    from harness.export import export as write
+
+    require_writable(out.absolute().parent, "--out")
+    write(directory, to.value, out)
+    console().print(f"Exported {directory.name} to {out}.", highlight=False, soft_wrap=True)
+
+
+def _find(run: str, runs: Path) -> Path:
+    if (Path(run) / "spec.json").exists():
+        return Path(run)
+    known = {path.parent.name: path.parent for path in sorted(runs.glob("*/*/*/spec.json"))}
+    found = [path for name, path in known.items() if name.startswith(run)]
+    if len(found) == 1:
+        return found[0]
+    if len(found) > 1:
+        raise UserError(f"{len(found)} runs in {runs} begin with {run!r}; give more digits.")
+    raise unknown(f"run in {runs}", run, list(known)[:5], "beyondrl query 'select run_id from runs'")

@@ -1,0 +1,153 @@
+"""`beyondrl list KIND`: everything there is, by kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.options import RUNS, Json, Runs
+from cli.output import show
+from harness.errors import unknown
+
+Rows = list[dict[str, Any]]
+
+
+def list_kind(
+    kind: Annotated[
+        str | None,
+        typer.Argument(
+            help="methods, tasks, models, sweeps, pairs, objectives, parameterisations, optimisers, or a method's or "
+            "task's name for its parameters."
+        ),
+    ] = None,
+    runs: Runs = RUNS,
+    json: Json = False,
+) -> None:
+    """List methods, tasks, models, sweeps, legal pairs, components, or the parameters of one method or task."""
+    listings: dict[str, Callable[[Path], Rows]] = {
+        "methods": _methods,
+        "tasks": _tasks,
+        "models": _models,
+        "sweeps": _sweeps,
+        "pairs": _pairs,
+        "objectives": lambda _: _components("objectives"),
+        "parameterisations": lambda _: _components("parameterisations"),
+        "optimisers": lambda _: _components("optimisers"),
+    }
+    if kind is None:
+        show([{"listing": f"beyondrl list {name}"} for name in listings], json)
+        return
+    if kind in listings:
+        show(listings[kind](runs), json, empty=f"There are no {kind} yet.")
+        return
+    from harness.registry import Entry, methods, tasks
+
+    entries: dict[str, Entry[Any]] = {**tasks(), **methods()}
+    if kind not in entries:
+        raise unknown("listing, method or task", kind, [*listings, *entries])
+    show([_parameter_row(one) for one in entries[kind].parameters.values()], json, empty=f"{kind} has no parameters.")
+
+
+def _methods(_: Path) -> Rows:
+    from harness.plan import stage_name
+    from harness.registry import methods
+
+    rows = []
+    for name, entry in methods().items():
+        stages = " -> ".join(stage_name(stage) for stage in entry.create().stages)
+        tuned = [one.name for one in entry.parameters.values() if one.search is not None]
+        rows.append(
+            {
+                "method": name,
+                "version": entry.version,
+                "stages": stages or "no training",
+                "tuned": ", ".join(tuned) or None,
+                "summary": entry.summary,
+                "source": entry.source or None,
+            }
+        )
+    return rows
+
+
+def _tasks(_: Path) -> Rows:
+    from harness.registry import tasks
+
+    return [
+        {
+            "task": name,
+            "version": entry.version,
+            "offers": ", ".join(sorted(entry.create().offers)),
+            "parameters": ", ".join(f"{one.name}={one.default}" for one in entry.parameters.values()) or None,
+            "summary": entry.summary,
+        }
+        for name, entry in tasks().items()
+    ]
+
+
+def _models(_: Path) -> Rows:
+    from harness.models import load_model, shipped_models
+
+    rows = []
+    for name in shipped_models():
+        handle = load_model(name)
+        rows.append(
+            {"model": name, "revision": handle.revision, "parameters": handle.parameters, "path": str(handle.path)}
+        )
+    return rows
+
+
+def _sweeps(runs: Path) -> Rows:
+    from cli.sweep_files import shipped_sweeps
+    from sweeps.directory import all_sweeps
+
+    rows: Rows = [
+        {"sweep": name, "where": str(path), "state": "shipped", "methods": None}
+        for name, path in shipped_sweeps().items()
+    ]
+    for directory in all_sweeps(runs):
+        record = directory.read()
+        assert record is not None
+        rows.append(
+            {
+                "sweep": directory.path.name,
+                "where": str(directory.path),
+                "state": "finished" if record.finished else "started",
+                "methods": ", ".join(arm.method for arm in record.arms),
+            }
+        )
+    return rows
+
+
+def _pairs(_: Path) -> Rows:
+    from harness.plan import pairs
+
+    return [
+        {"method": pair.method, "task": pair.task, "legal": pair.reason is None, "why not": pair.reason}
+        for pair in pairs()
+    ]
+
+
+def _components(kind: str) -> Rows:
+    from harness.registry import components
+
+    return [{kind.removesuffix("s"): name, "summary": summary} for name, summary in components(kind).items()]
+
+
+def _parameter_row(parameter: Any) -> dict[str, Any]:
+    search = parameter.search
+    if search is None:
+        where = None
+    elif search.choices is not None:
+        where = " | ".join(map(str, search.choices))
+    else:
+        where = f"{search.low:g} to {search.high:g}" + (" (log)" if search.log else "")
+    return {
+        "parameter": parameter.name,
+        "type": parameter.type,
+        "default": parameter.default,
+        "tuned": where,
+        "help": parameter.help,
+    }

@@ -1,0 +1,19 @@
+"""Options that several commands share: where runs, database and reports are, and how to print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Runs = Annotated[Path, typer.Option("--runs", help="Directory of runs and sweeps.")]
+Database = Annotated[Path, typer.Option("--database", help="DuckDB file of all rows.")]
+Out = Annotated[Path, typer.Option("--out", help="Directory for reports.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan, write nothing.")]
+Slots = Annotated[int | None, typer.Option("--slots", help="Runs at a time; default: one a GPU, else one a core.")]
+
+RUNS = Path("runs")
+DATABASE = Path("results/data/beyondrl.duckdb")
+OUT = Path("reports/out")

@@ -1,0 +1,30 @@
+"""Whether a place can be written to, found out before any work is done."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from harness.errors import UserError
+
+
+def require_writable(directory: Path, option: str) -> None:
+    """Make the directory and write to it; UserError in one sentence when that cannot be."""
+    probe = directory / f".writable.{os.getpid()}"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe.write_text("x")
+        probe.unlink()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UserError(
+            f"{directory} cannot be written to: {reason}. Choose another place with {option} DIR."
+        ) from None
+
+
+def nearest_existing(path: Path) -> Path:
+    """The path itself, or the nearest directory above it that is there."""
+    path = path.absolute()
+    while not path.is_dir():
+        path = path.parent
+    return path

@@ -1,0 +1,178 @@
+"""`beyondrl run`: one method on one task with one seed."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.interrupted import Interrupted
+from cli.options import RUNS, DryRun, Json, Runs
+from cli.output import console
+from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from harness.spec import RunSpec
+    from sweeps.jobs import Jobs
+
+_BUDGET, _EVALUATION = "Budget (at least one; whichever is reached first)", "Evaluation"
+
+
+def run(
+    method: Annotated[str, typer.Option(help="Method (beyondrl list methods).")],
+    task: Annotated[str, typer.Option(help="Task (beyondrl list tasks).")],
+    model: Annotated[str, typer.Option(help="Model: a shipped one, a directory, or OWNER/NAME on the Hub.")] = "lab",
+    parameter: Annotated[list[str], typer.Option("-p", help="Method parameter, key=value.")] = [],  # noqa: B006
+    task_parameter: Annotated[list[str], typer.Option("-t", help="Task parameter, key=value.")] = [],  # noqa: B006
+    seed: Annotated[int, typer.Option(help="Seed of every random stream.")] = 1,
+    flops: Annotated[float | None, typer.Option(help="Operations.", rich_help_panel=_BUDGET)] = None,
+    device_seconds: Annotated[float | None, typer.Option(help="Train + generate.", rich_help_panel=_BUDGET)] = None,
+    generated_tokens: Annotated[int | None, typer.Option(help="Tokens sampled.", rich_help_panel=_BUDGET)] = None,
+    trained_tokens: Annotated[int | None, typer.Option(help="Tokens trained on.", rich_help_panel=_BUDGET)] = None,
+    rollouts: Annotated[int | None, typer.Option(help="Completions sampled.", rich_help_panel=_BUDGET)] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser updates.", rich_help_panel=_BUDGET)] = None,
+    split: Annotated[str, typer.Option(help="val or test.", rich_help_panel=_EVALUATION)] = "val",
+    items: Annotated[int, typer.Option(help="Questions.", rich_help_panel=_EVALUATION)] = 200,
+    samples: Annotated[int, typer.Option(help="Completions a question.", rich_help_panel=_EVALUATION)] = 1,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.", rich_help_panel=_EVALUATION)] = 0.0,
+    top_p: Annotated[float, typer.Option(help="Nucleus.", rich_help_panel=_EVALUATION)] = 1.0,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Tokens.", rich_help_panel=_EVALUATION)] = None,
+    engine: Annotated[str, typer.Option(help="Engine.", rich_help_panel=_EVALUATION)] = "hf",
+    curve_points: Annotated[int, typer.Option(help="Points on val.", rich_help_panel=_EVALUATION)] = 4,
+    curve_items: Annotated[int, typer.Option(help="Questions a point.", rich_help_panel=_EVALUATION)] = 100,
+    runs: Runs = RUNS,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Run one method on one task; an identical run that is finished is shown, not repeated."""
+    from cli.places import require_writable
+    from cli.settings import settings
+    from harness.executors.local import LocalExecutor
+    from sweeps.jobs import Jobs
+
+    budget = {
+        "flops": flops,
+        "device_seconds": device_seconds,
+        "generated_tokens": generated_tokens,
+        "trained_tokens": trained_tokens,
+        "rollouts": rollouts,
+        "steps": steps,
+    }
+    evaluation = {
+        "split": split,
+        "items": items,
+        "samples": samples,
+        "temperature": temperature,
+        "top_p": top_p,
+        "max_new_tokens": max_new_tokens,
+        "engine": engine,
+        "curve_points": curve_points,
+        "curve_items": curve_items,
+    }
+    chosen = (settings(parameter, "-p"), settings(task_parameter, "-t"))
+    spec = _spec(method, task, model, *chosen, seed, budget, evaluation)
+    executor = LocalExecutor(1)
+    jobs = Jobs(runs, executor, executor.resources)
+    if dry_run:
+        terminal = console()
+        terminal.print_json(spec.model_dump_json())
+        terminal.print(f"run {spec.run_id}: {jobs.directory(spec).status()}", highlight=False)
+        return
+    require_writable(runs, "--runs")
+    try:
+        _drive(spec, jobs, quiet=json)
+    except KeyboardInterrupt:
+        command = shlex.join(["beyondrl", *sys.argv[1:]])
+        raise Interrupted(f"Stopped; the run can be taken up again. Go on with: {command}") from None
+    finally:
+        executor.close()
+    _show(spec, jobs, json)
+
+
+def _spec(
+    method: str,
+    task: str,
+    model: str,
+    parameters: dict[str, Any],
+    task_parameters: dict[str, Any],
+    seed: int,
+    budget: dict[str, Any],
+    evaluation: dict[str, Any],
+) -> RunSpec:
+    """The spec of the run; UserError for anything in it that is not there or not possible."""
+    from pydantic import ValidationError
+
+    from harness.models import load_model
+    from harness.plan import refusal
+    from harness.registry import find_method, find_task
+    from harness.spec import Budget, EvaluationProtocol, RunSpec
+
+    method_entry, task_entry = find_method(method), find_task(task)
+    resolved, resolved_task = method_entry.resolve(parameters), task_entry.resolve(task_parameters)
+    reference = load_model(model).reference()
+    pipeline = method_entry.create(**parameters)
+    reason = refusal(pipeline, task_entry.create(**task_parameters), reference)
+    if reason is not None:
+        raise UserError(reason)
+    try:
+        limits, protocol = Budget(**budget), EvaluationProtocol(**evaluation)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = "--" + "-".join(map(str, first["loc"])).replace("_", "-") if first["loc"] else "evaluation"
+        message = first["msg"].removeprefix("Value error, ")
+        given = f"{option}={first['input']}" if first["loc"] else option
+        raise UserError(f"{given} is not possible: {message[0].lower()}{message[1:]}.") from None
+    if pipeline.stages and not limits.limits():
+        raise UserError(f"{method!r} trains, so it needs a budget: for example --flops 1e12 or --steps 100.")
+    return RunSpec(method=resolved, task=resolved_task, model=reference, budget=limits, seed=seed, evaluation=protocol)
+
+
+def _drive(spec: RunSpec, jobs: Jobs, quiet: bool) -> None:
+    """Submit the run and follow it to its end."""
+    from sweeps.curve import CurveReader
+
+    directory, curves, shown = jobs.directory(spec), CurveReader(), 0
+    if not quiet:
+        console().print(f"run {spec.run_id} in {directory.path}", highlight=False, soft_wrap=True)
+    while True:
+        look = jobs.look(spec)
+        if look in ("done", "failed"):
+            return
+        if look in ("ready", "pruned"):
+            jobs.submit(spec)
+        curve = curves.read(directory.events)
+        for point in sorted(curve)[shown:]:
+            if not quiet:
+                console().print(f"  point {point + 1} of the curve: {100 * curve[point]:.1f}% on val", highlight=False)
+            shown += 1
+        time.sleep(0.1)
+
+
+def _show(spec: RunSpec, jobs: Jobs, as_json: bool) -> None:
+    directory = jobs.directory(spec)
+    if not directory.result.exists():
+        failure = directory.read_failure()
+        raise UserError(
+            f"The run failed in {failure.phase} ({failure.failure}): {failure.message.strip().partition(chr(10))[0]} "
+            f"Its output is in {directory.path / 'output.log'}."
+        )
+    result = directory.read_result()
+    if as_json:
+        sys.stdout.write(result.model_dump_json(indent=1) + "\n")
+        return
+    score, meters = result.score, result.meters
+    console().print(
+        f"{spec.method.name} on {spec.task.name}, seed {spec.seed}: {100 * score.accuracy:.1f}% of {score.items} "
+        f"{score.split} items; {meters.device_seconds:.1f} device-seconds, {meters.flops:.3g} operations, "
+        f"{meters.generated_tokens} tokens generated. {_place(directory.path)}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _place(path: Path) -> str:
+    return f"Files: {path}"

@@ -1,0 +1,104 @@
+"""`beyondrl sweep FILE`: plan, tune, run the final seeds, ingest, report. The same command goes on after any stop."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.interrupted import Interrupted
+from cli.options import DATABASE, OUT, RUNS, Database, DryRun, Json, Out, Runs, Slots
+from cli.output import console
+
+
+def sweep(
+    file: Annotated[str, typer.Argument(help="A sweep file, or the name of a shipped one.")],
+    dry_run: DryRun = False,
+    runs: Runs = RUNS,
+    database: Database = DATABASE,
+    out: Out = OUT,
+    slots: Slots = None,
+    json: Json = False,
+) -> None:
+    """Run a whole comparison from a sweep file: tuning, final runs, database, report."""
+    from cli.places import nearest_existing, require_writable
+    from cli.sweep_files import find_sweep_file
+    from harness.executors.local import LocalExecutor
+    from harness.models import load_model
+    from sweeps.controller import Controller
+    from sweeps.file import read_sweep
+    from sweeps.plan import make_plan
+    from sweeps.plan_table import plan_table
+    from sweeps.progress import progress_for
+    from sweeps.resolve import resolve
+
+    parsed, document = read_sweep(find_sweep_file(file))
+    resolved = resolve(parsed, document, load_model(parsed.model).reference())
+    executor = LocalExecutor(slots)
+    if not dry_run:
+        require_writable(runs, "--runs")
+        require_writable(database.parent, "--database")
+    plan = make_plan(resolved, runs)
+    if json and dry_run:
+        _print_json(plan)
+        return
+    terminal = console()
+    for part in plan_table(plan, executor.slots, shutil.disk_usage(nearest_existing(runs)).free):
+        terminal.print(part, highlight=False, soft_wrap=not terminal.is_terminal)
+    if dry_run:
+        return
+    command = _command(file, runs, database)
+    try:
+        outcome = Controller(resolved, runs, executor, executor.resources, [_command(file, RUNS, DATABASE)]).run(
+            progress_for(terminal)
+        )
+    except KeyboardInterrupt:
+        raise Interrupted(f"Stopped; what is finished is kept. Go on with: {command}") from None
+    if outcome.set_aside is not None:
+        terminal.print(f"Another sweep had this name; it is kept as {outcome.set_aside}.", highlight=False)
+    _report(runs, database, out, resolved.name)
+    for method, why in outcome.failures.items():
+        terminal.print(f"{method} is incomplete: {why}", markup=False, highlight=False, soft_wrap=True)
+    if outcome.failures:
+        terminal.print(f"To try the failed runs again: {command}", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(1)
+
+
+def _report(runs: Path, database: Path, out: Path, name: str) -> None:
+    from reports.build import write_report
+    from reports.leaderboard import leaderboard_text
+    from results.ingest import ingest
+
+    ingest(runs, database)
+    report = write_report(database, name, out)
+    terminal = console()
+    terminal.print(leaderboard_text(database, name))
+    terminal.print(f"Report: {report.html}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _command(file: str, runs: Path, database: Path) -> str:
+    """What to type to do this again."""
+    words = ["beyondrl", "sweep", file]
+    if runs != RUNS:
+        words += ["--runs", str(runs)]
+    if database != DATABASE:
+        words += ["--database", str(database)]
+    return shlex.join(words)
+
+
+def _print_json(plan: object) -> None:
+    import dataclasses
+    import json
+    import sys
+
+    from pydantic import BaseModel
+
+    def plain(value: object) -> object:
+        return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
+
+    assert dataclasses.is_dataclass(plan) and not isinstance(plan, type)
+    json.dump(dataclasses.asdict(plan), sys.stdout, indent=1, default=plain)
+    sys.stdout.write("\n")

@@ -1,0 +1,47 @@
+"""Hand a finished run's model to other tools: a transformers directory (`hf`) or a PEFT adapter directory (`peft`).
+
+An adapter exported as `hf` is merged into its base first; a full model has no PEFT form. The target is written whole
+or not at all.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Literal
+
+from harness.errors import UserError
+from harness.models import load_model
+from harness.record import RunDirectory
+
+
+def export(run_directory: Path, to: Literal["hf", "peft"], out: Path) -> Path:
+    """Write the run's model to `out`; raises UserError if the run is unfinished or has no such form."""
+    directory = RunDirectory(run_directory)
+    if directory.status() != "done":
+        raise UserError(f"The run {run_directory} is {directory.status()}, not done: there is no final model to export.")
+    if not directory.model.exists():
+        raise UserError(f"The run {run_directory} trained nothing: its model is the start model itself.")
+    if out.exists() and any(out.iterdir()):
+        raise UserError(f"{out} is not empty: choose another --out.")
+    adapter = (directory.model / "adapter_config.json").exists()
+    if to == "peft" and not adapter:
+        raise UserError("This run changed all parameters, so it has no PEFT adapter: use --to hf.")
+    temporary = out.with_name(f".{out.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    if to == "hf" and adapter:
+        _merge(directory, temporary)
+    else:
+        shutil.copytree(directory.model, temporary)
+    shutil.rmtree(out, ignore_errors=True)
+    temporary.rename(out)
+    return out
+
+
+def _merge(directory: RunDirectory, target: Path) -> None:
+    from peft import PeftModel
+
+    handle = load_model(directory.read_spec().model.name)
+    merged = PeftModel.from_pretrained(handle.model(), str(directory.model)).merge_and_unload()
+    merged.save_pretrained(target)
+    handle.tokenizer().save_pretrained(target)

@@ -1,0 +1,222 @@
+"""One run from its `spec.json` to its `result.json`, in this process.
+
+Claims the lease, continues from the newest checkpoint if there is one, runs the pipeline's stages under the budget,
+evaluates once, writes samples, weights and last the result. Whatever fails is written to `error.json` with phase and
+class; nothing is raised.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from harness.atomic import write_json
+from harness.contracts import Pipeline, Resources, Task, Train
+from harness.errors import Pruned, UserError, failure_class
+from harness.events import EventLog, read_events
+from harness.lease import Lease, LeaseHeld
+from harness.record import Failure, Meters, Result, RunDirectory, StageResult
+
+DONE, FAILED, PRUNED, HELD = 0, 1, 3, 4
+"""What `work` returns."""
+PRELOAD = (
+    "torch",
+    "transformers",
+    "transformers.models.qwen2.modeling_qwen2",
+    "trl",
+    "trl.trainer.sft_trainer",
+    "trl.trainer.dpo_trainer",
+    "trl.trainer.grpo_trainer",
+    "peft",
+    "datasets",
+    "pyarrow.parquet",
+    "harness.context",
+    "harness.engines.population",
+    "harness.gradient_loop",
+    "harness.registry",
+)
+"""Modules that the fork server of a CPU machine loads once for all runs."""
+
+
+def work(run_directory: Path, resources: Resources, checkpoint_seconds: float = 60.0) -> int:
+    """Run to the end; returns DONE, FAILED, PRUNED, or HELD when another process is at work on this run."""
+    directory = RunDirectory(run_directory)
+    try:
+        with Lease(directory.lease):
+            return _Attempt(directory, resources, checkpoint_seconds).run()
+    except LeaseHeld:
+        return HELD
+
+
+class _Attempt:
+    def __init__(self, directory: RunDirectory, resources: Resources, checkpoint_seconds: float) -> None:
+        self.directory = directory
+        self.resources = resources
+        self.checkpoint_seconds = checkpoint_seconds
+        self.phase = "setup"
+
+    def run(self) -> int:
+        if self.directory.result.exists():
+            return DONE
+        self.directory.error.unlink(missing_ok=True)
+        try:
+            self._run()
+            return DONE
+        except BaseException as error:
+            pruned = isinstance(error, Pruned)
+            failure = Failure(
+                phase=self.phase,
+                failure="pruned" if pruned else failure_class(error),
+                message=str(error) or type(error).__name__,
+                traceback=None if isinstance(error, (Pruned, UserError)) else traceback.format_exc(),
+                at=time.time(),
+            )
+            write_json(self.directory.error, failure.model_dump())
+            print(f"{self.phase}: {failure.failure}: {failure.message}", file=sys.stderr)
+            return PRUNED if pruned else FAILED
+
+    def _run(self) -> None:
+        import torch
+
+        from harness.provenance import environment
+        from harness.registry import find_method, find_task
+
+        started = time.time()
+        torch.set_num_threads(self.resources.threads)
+        spec = self.directory.read_spec()
+        method, task_entry = find_method(spec.method.name), find_task(spec.task.name)
+        for entry, component in ((method, spec.method), (task_entry, spec.task)):
+            if entry.version != component.version:
+                raise UserError(
+                    f"This run was planned with {entry.kind} {entry.name!r} version {component.version}, installed is "
+                    f"version {entry.version}: plan it again (beyondrl sweep or run makes a new run)."
+                )
+        write_json(self.directory.environment, environment(self.resources))
+        self._execute(spec, method.create(**spec.method.parameters), task_entry.create(**spec.task.parameters), started)
+
+    def _execute(self, spec: Any, pipeline: Pipeline, task: Task, started: float) -> None:
+        import torch
+
+        from harness.context import RunContext, newest_checkpoint
+        from harness.evaluate import evaluate
+        from harness.meters import MeterBank
+
+        checkpoint = newest_checkpoint(self.directory)
+        state = checkpoint[1] if checkpoint else None
+        log = EventLog(self.directory.events)
+        resumed = sum(event["kind"] == "resumed" for event in read_events(self.directory.events))
+        again = self.directory.events.exists()
+        log.keep(state["events"] if state else 0)
+        resumed += int(again)
+        for _ in range(resumed - sum(e["kind"] == "resumed" for e in read_events(self.directory.events))):
+            log.write("resumed", stage=state["stage"] if state else 0, step=state["step"] if state else 0)
+        meters = MeterBank(Meters(**state["meters"]) if state else None)
+        run = RunContext(spec, self.directory, task, meters, log, self.checkpoint_seconds)
+        if state:
+            run.curve_done = state["curve_done"]
+        policy, stages = self._stages(run, pipeline, checkpoint)
+        self.phase = "evaluate"
+        with meters.clock("evaluate"):
+            score, rows = evaluate(
+                spec, task, policy, spec.evaluation.split, spec.evaluation.items, few_shot=pipeline.few_shot
+            )
+        self.phase = "save"
+        self._write_samples(rows)
+        if stages:
+            _replace_tree(policy.save, self.directory.model)
+        result = Result(
+            run_id=spec.run_id,
+            score=score,
+            meters=meters.read(),
+            stages=stages,
+            trainable_parameters=policy.trainable_parameters if stages else None,
+            total_parameters=policy.total_parameters,
+            peak_memory_bytes=_peak_memory(torch),
+            weights_digest=policy.digest(),
+            resumed=resumed,
+            started_at=started,
+            finished_at=time.time(),
+        )
+        write_json(self.directory.result, result.model_dump())
+        shutil.rmtree(self.directory.checkpoint, ignore_errors=True)
+
+    def _stages(
+        self, run: Any, pipeline: Pipeline, checkpoint: tuple[Path, dict[str, Any]] | None
+    ) -> tuple[Any, list[StageResult]]:
+        """The policy after every stage, and what the stages were."""
+        from harness.models import load_model
+        from harness.policy import Policy
+
+        handle = load_model(run.spec.model.name)
+        if handle.revision != run.spec.model.revision:
+            raise UserError(
+                f"The model {handle.name!r} has changed: this run was planned with revision {run.spec.model.revision}, "
+                f"there is {handle.revision}. Plan it again."
+            )
+        device = "cuda" if self.resources.gpus else "cpu"
+        policy = Policy(handle.model().to(device).eval(), handle.tokenizer(), handle.path)
+        results: list[StageResult] = []
+        for index, stage in enumerate(pipeline.stages):
+            self.phase = f"stage {index}"
+            if not isinstance(stage, Train):
+                raise UserError(f"stage {index} of {run.spec.method.name!r} is no training stage: nothing runs it yet")
+            policy, result = self._train(run, index, stage, policy, checkpoint)
+            results.append(result)
+        return policy, results
+
+    def _train(
+        self, run: Any, index: int, stage: Train, policy: Any, checkpoint: tuple[Path, dict[str, Any]] | None
+    ) -> tuple[Any, StageResult]:
+        from harness.context import StageContext
+        from harness.gradient_loop import run_gradient
+
+        policy = stage.parameterisation.attach(policy, run.seed(f"stage-{index}", "init") % 2**31)
+        context = StageContext(run, index, policy)
+        if checkpoint is not None and checkpoint[1]["stage"] == index:
+            context.resume_from, context.step = checkpoint[0], checkpoint[1]["step"]
+        before = run.meters.read() if context.resume_from is None else Meters()
+        if context.resume_from is None:
+            run.events.write("stage_start", stage=index, description=stage.describe())
+        if not context.exhausted():
+            if stage.optimiser.takes == "gradient":
+                run_gradient(context, stage)
+            else:
+                stage.optimiser.fit(context, stage.objective)  # type: ignore[attr-defined]
+        policy.model.eval()
+        spent = {k: v - before.model_dump()[k] for k, v in run.meters.read().model_dump().items()}
+        run.events.write("stage_end", stage=index, step=context.step, stopped_by=context.stopped_by)
+        return policy, StageResult(
+            index=index,
+            description=stage.describe(),
+            meters=Meters(**spent),
+            trainable_parameters=policy.trainable_parameters,
+            stopped_by=context.stopped_by,
+        )
+
+    def _write_samples(self, rows: list[dict[str, Any]]) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        temporary = self.directory.samples.with_suffix(f".{os.getpid()}.tmp")
+        pq.write_table(pa.Table.from_pylist(rows), temporary)
+        os.replace(temporary, self.directory.samples)
+
+
+def _replace_tree(write: Any, target: Path) -> None:
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    write(temporary)
+    shutil.rmtree(target, ignore_errors=True)
+    os.replace(temporary, target)
+
+
+def _peak_memory(torch: Any) -> int:
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

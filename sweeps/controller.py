@@ -1,0 +1,152 @@
+"""The controller of a sweep: fills the executor's slots with what its arms want next, until nothing is left to do.
+
+One controller a sweep, by a lease on its directory. It can be killed at any moment: studies and run directories hold
+everything, and a new start goes on from them and repeats nothing that is finished. Each study goes on one trial at a
+time, different studies side by side; tuning goes before final runs, because its trials wait for each other.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.contracts import Executor, Resources
+from harness.record import RunDirectory
+from harness.spec import Component, RunSpec
+from harness.sweep_record import SweepRecord
+from sweeps.arm_run import ArmRun
+from sweeps.directory import SweepDirectory
+from sweeps.jobs import Jobs
+from sweeps.progress import Progress
+from sweeps.resolve import Arm, Sweep
+from sweeps.storage import open_storage
+from sweeps.study import Study
+
+_TICK_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a sweep ended."""
+
+    record: SweepRecord
+    processes: int
+    """Worker processes that were started; 0 when everything was there already."""
+    failures: dict[str, str]
+    """Arm -> why it has no complete set of final runs."""
+    set_aside: str | None
+    """The name under which an earlier sweep of this name is kept now."""
+
+
+class Controller:
+    """Runs a resolved sweep to its end."""
+
+    def __init__(self, sweep: Sweep, runs: Path, executor: Executor, resources: Resources, commands: list[str]) -> None:
+        self.sweep = sweep
+        self.runs = runs
+        self.commands = commands
+        self.directory = SweepDirectory.of(runs, sweep.name)
+        self._jobs = Jobs(runs, executor, resources)
+        self._executor = executor
+
+    def run(self, progress: Progress) -> Outcome:
+        """Do what is left to do. KeyboardInterrupt cancels what runs and goes on to the caller."""
+        set_aside = self.directory.set_aside(self.sweep.identity)
+        self.directory.bring_back(self.sweep.identity)
+        with self.directory.held():
+            record = self.directory.read()
+            if record is not None and self._complete(record):
+                return Outcome(record, 0, {}, set_aside)
+            self.directory.start(self.sweep.source)
+            try:
+                arms = self._work(progress)
+            finally:
+                self._executor.close()
+        failures = {arm.arm.label: arm.failure for arm in arms if arm.failure is not None}
+        return Outcome(self._record(arms, True), self._jobs.submitted, failures, set_aside)
+
+    def _work(self, progress: Progress) -> list[ArmRun]:
+        arms = self._arms()
+        self._write(arms, finished=False)
+        with progress:
+            while True:
+                wanted = [(arm, arm.advance()) for arm in arms]
+                ended = [one for arm in arms for one in arm.take_ended()]
+                self._submit(wanted)
+                for one in ended:
+                    progress.ended(one)
+                progress.show(arms)
+                self._write(arms, finished=False)
+                if all(arm.phase in ("done", "failed") for arm in arms):
+                    break
+                time.sleep(_TICK_SECONDS)
+        self._write(arms, finished=True)
+        return arms
+
+    def _arms(self) -> list[ArmRun]:
+        storage = None
+        if any(arm.trials for arm in self.sweep.arms):
+            storage = open_storage(self.directory.path, self.sweep.file.storage)
+        arms = []
+        for arm in self.sweep.arms:
+            study = None
+            if arm.trials and storage is not None:
+                identity = self.sweep.tuning_identity(arm)
+                name = f"{self.sweep.name}.{arm.label}.{identity}"
+                study = Study(storage, name, identity, arm.tunable, self.sweep.file.tune)
+            arms.append(ArmRun(self.sweep, arm, self._jobs, study))
+        return arms
+
+    def _submit(self, wanted: list[tuple[ArmRun, list[RunSpec]]]) -> None:
+        """Fill the free slots: arms that tune first, then those with fewest runs at work."""
+        while self._jobs.free > 0:
+            open_arms = [(arm, specs) for arm, specs in wanted if specs]
+            if not open_arms:
+                return
+            next_arm = min(open_arms, key=lambda one: (one[0].phase != "tuning", one[0].busy))
+            spec = next_arm[1].pop(0)
+            if not self._jobs.ours(spec):
+                self._jobs.submit(spec)
+
+    def _write(self, arms: list[ArmRun], finished: bool) -> None:
+        if finished or any(arm.changed for arm in arms):
+            self.directory.write(self._record(arms, finished))
+            for arm in arms:
+                arm.changed = False
+
+    def _record(self, arms: list[ArmRun], finished: bool) -> SweepRecord:
+        file = self.sweep.file
+        return SweepRecord(
+            name=file.name,
+            identity=self.sweep.identity,
+            task=self.sweep.task,
+            model=self.sweep.model,
+            budget=file.budget,
+            tune_trials=file.tune.trials,
+            tune_seeds=file.tune.seeds,
+            final_seeds=file.final.seeds,
+            tune_evaluation=self.sweep.tune_evaluation,
+            final_evaluation=self.sweep.final_evaluation,
+            arms=[arm.record() for arm in arms],
+            refused=list(self.sweep.refused),
+            commands=self.commands,
+            source=self.sweep.source,
+            finished=finished,
+        )
+
+    def _complete(self, record: SweepRecord) -> bool:
+        """Whether every final run of a finished record is there."""
+        if not record.finished or record.identity != self.sweep.identity:
+            return False
+        methods = [self._winner(arm, record) for arm in self.sweep.arms]
+        return all(
+            method is not None
+            and all(RunDirectory.of(self.runs, spec).result.exists() for spec in self.sweep.final_specs(method))
+            for method in methods
+        )
+
+    @staticmethod
+    def _winner(arm: Arm, record: SweepRecord) -> Component | None:
+        winner = next((one.winner for one in record.arms if one.method == arm.label), None)
+        return None if winner is None else arm.entry.resolve(winner)

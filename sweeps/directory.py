@@ -1,0 +1,105 @@
+"""The directory of a sweep: `<runs>/sweeps/<name>/` with sweep.yaml, sweep.json, study.journal and a lease.
+
+A name can mean another sweep after its file was edited. The earlier one is then set aside whole, under its name and the
+first digits of its identity, and comes back when the file does: nothing is lost and nothing mixed.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from harness.atomic import write_json, write_text
+from harness.errors import UserError, unknown
+from harness.lease import Lease, LeaseHeld
+from harness.sweep_record import SweepRecord
+
+
+class SweepDirectory:
+    """The files of one sweep."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.record = path / "sweep.json"
+        self.source = path / "sweep.yaml"
+        self.lease = path / "lease.json"
+
+    @classmethod
+    def of(cls, runs: Path, name: str) -> SweepDirectory:
+        return cls(runs / "sweeps" / name)
+
+    @classmethod
+    def find(cls, runs: Path, name: str) -> SweepDirectory:
+        """The directory of a sweep that was started; UserError with the nearest match otherwise."""
+        found = cls.of(runs, name)
+        if not found.record.exists():
+            raise unknown(f"sweep in {runs}", name, [one.path.name for one in all_sweeps(runs)], "beyondrl list sweeps")
+        return found
+
+    def read(self) -> SweepRecord | None:
+        """What the sweep decided so far; None before it decided anything."""
+        if not self.record.exists():
+            return None
+        return SweepRecord.model_validate_json(self.record.read_text())
+
+    def write(self, record: SweepRecord) -> None:
+        """Replace `sweep.json` in one step."""
+        write_json(self.record, record.model_dump(mode="json"))
+
+    def set_aside(self, identity: str) -> str | None:
+        """Make room for the sweep with `identity`; returns the name under which another one is kept now."""
+        there = self.read()
+        if there is None or there.identity == identity:
+            return None
+        aside = self._other(there.identity)
+        with self.held():
+            self.write(there.model_copy(update={"name": aside.name}))
+            self._move(self.path, aside)
+        return aside.name
+
+    def bring_back(self, identity: str) -> bool:
+        """Take up the sweep with `identity` if it was set aside earlier."""
+        aside = SweepDirectory(self._other(identity))
+        if self.path.exists() or not aside.record.exists():
+            return False
+        record = aside.read()
+        assert record is not None
+        with aside.held():
+            self._move(aside.path, self.path)
+        self.write(record.model_copy(update={"name": self.path.name}))
+        return True
+
+    def start(self, source: str) -> None:
+        """Write down the sweep file as given."""
+        write_text(self.source, source)
+
+    def held(self) -> Lease:
+        """The lease that keeps a second controller out; UserError when one is at work."""
+        return _SweepLease(self.lease)
+
+    @staticmethod
+    def _move(source: Path, target: Path) -> None:
+        """Rename a sweep's directory and leave the lease on it behind."""
+        source.rename(target)
+        (target / "lease.json").unlink()
+
+    def _other(self, identity: str) -> Path:
+        return self.path.with_name(f"{self.path.name}.{identity[:8]}")
+
+
+class _SweepLease(Lease):
+    def __enter__(self) -> Lease:
+        try:
+            return super().__enter__()
+        except LeaseHeld:
+            holder = json.loads(self.path.read_text())
+            name = self.path.parent.name
+            raise UserError(
+                f"The sweep {name!r} is being run by process {holder['pid']} on {holder['host']}; "
+                f"look on with: beyondrl watch {name}"
+            ) from None
+
+
+def all_sweeps(runs: Path) -> list[SweepDirectory]:
+    """Every sweep that was started below `runs`, in a stable order."""
+    return [SweepDirectory(path.parent) for path in sorted((runs / "sweeps").glob("*/sweep.json"))]

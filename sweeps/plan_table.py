@@ -1,0 +1,74 @@
+"""A plan as the terminal shows it: one row a method, then refusals, cost, disk and what the sweep can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from sweeps.plan import PlannedArm, SweepPlan
+from sweeps.progress import clock
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def plan_table(plan: SweepPlan, slots: int, free_bytes: int) -> Iterator[RenderableType]:
+    """What to print, in order."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("method", "tune", "final", "new", "done", "failed", "seconds a run"):
+        table.add_column(column, justify="left" if column == "method" else "right")
+    for arm in plan.arms:
+        table.add_row(*_row(arm))
+    for one in plan.refused:
+        table.add_row(one.method, "-", "-", "refused", "-", "-", "-")
+    yield Text(
+        f"{plan.name}: {plan.runs} runs, {plan.runs - plan.runs_left} done, {plan.runs_left} to do, "
+        f"{len(plan.refused)} refused (sweep {plan.identity})"
+    )
+    yield table
+    for one in plan.refused:
+        yield Text(f"refused: {one.method}: {one.reason}")
+    for arm in plan.arms:
+        if arm.untuned is not None and arm.untuned != "no training":
+            yield Text(f"{arm.method} is not tuned: {arm.untuned}; its defaults go to the final runs")
+    yield Text(_cost_line(plan, slots))
+    if plan.bytes_left is not None:
+        yield Text(f"disk: about {megabytes(plan.bytes_left)} to come, {megabytes(free_bytes)} free")
+    else:
+        yield Text(f"disk: no history for an estimate, {megabytes(free_bytes)} free")
+    best, worst = plan.detectable
+    yield Text(
+        f"smallest difference it can detect: {100 * best:.1f} to {100 * worst:.1f} points of accuracy "
+        f"({plan.detectable_formula})"
+    )
+
+
+def megabytes(size: float) -> str:
+    """Bytes as MB, or GB from a thousand of them on."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
+def _row(arm: PlannedArm) -> tuple[str, ...]:
+    done = arm.trials_done + arm.final_done
+    return (
+        arm.method,
+        f"{arm.trials_done}/{arm.trials}" if arm.trials else "-",
+        f"{arm.final_done}/{arm.final}",
+        str(arm.runs_left),
+        str(done),
+        str(arm.failed),
+        "no history" if arm.cost is None else f"{arm.cost.seconds:.1f} (median of {arm.cost.runs})",
+    )
+
+
+def _cost_line(plan: SweepPlan, slots: int) -> str:
+    if plan.runs_left == 0:
+        return "cost: nothing left to run"
+    if plan.seconds_left is None:
+        without = [arm.method for arm in plan.arms if arm.runs_left and arm.cost is None]
+        return f"cost: no history for {', '.join(without)}, so no estimate"
+    spread = clock(plan.seconds_left / slots)
+    return f"cost: about {clock(plan.seconds_left)} of run time, {spread} on {slots} slots, by the medians above"

@@ -1,0 +1,156 @@
+"""Every mistake at the keyboard is one sentence on stderr and exit code 2."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli.main import main
+from cli.places import require_writable
+from harness.errors import UserError
+from tests.cli.conftest import Say
+
+RUN = ("run", "--method", "toy-rate", "--task", "toy-task", "--steps", "5")
+SWEEP = "model: lab\ntask: toy-task\nmethods: [toy-rate]\nbudget: {steps: 5}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("lost",), "No such command 'lost'"),
+        (("swep",), "Did you mean 'sweep'? (beyondrl --help)"),
+        (("sweep",), "Missing argument 'file'. (beyondrl sweep --help)"),
+        (("list", "--foo"), "No such option: --foo. (beyondrl list --help)"),
+        (("list", "methodz"), "Did you mean 'methods'?"),
+        (("list", "toy-rote"), "Did you mean 'toy-rate'?"),
+        (("run", "--method", "toy-rote", "--task", "toy-task"), "Did you mean 'toy-rate'? (beyondrl list methods)"),
+        (("run", "--method", "toy-rate", "--task", "toy-tusk"), "Did you mean 'toy-task'? (beyondrl list tasks)"),
+        ((*RUN, "--model", "labb"), "Did you mean 'lab'?"),
+        ((*RUN, "-p", "rnk=2"), "No parameter of method 'toy-rate' is called 'rnk'. Did you mean 'rank'?"),
+        ((*RUN, "-p", "rank=low"), "rank='low' is not possible"),
+        ((*RUN, "-p", "rank"), "write key=value"),
+        ((*RUN, "-p", "=3"), "write key=value"),
+        ((*RUN, "-p", "rank=1", "-p", "rank=2"), "-p rank is given twice"),
+        ((*RUN, "-t", "lvl=2"), "No parameter of task 'toy-task' is called 'lvl'. Did you mean 'level'?"),
+        ((*RUN, "--seed", "one"), "Invalid value for '--seed'"),
+        ((*RUN, "--split", "tset"), "--split=tset is not possible"),
+        ((*RUN, "--items", "0"), "--items=0 is not possible"),
+        ((*RUN, "--samples", "4"), "greedy decoding"),
+        ((*RUN, "--flops", "-1"), "--flops=-1.0 is not possible"),
+        (("run", "--method", "toy-rate", "--task", "toy-task"), "needs a budget: for example --flops 1e12"),
+        (
+            ("run", "--method", "toy-documents", "--task", "toy-task"),
+            "needs documents, task 'toy-task' offers verifier",
+        ),
+        (("sweep", "none.yaml"), "No sweep file is called 'none.yaml'"),
+        (("sweep", "quikstart"), "Did you mean 'quickstart'? (beyondrl list sweeps)"),
+        (("sweep", "."), ". is a directory"),
+        (("watch",), "No sweep was started in runs yet"),
+        (("watch", "toy"), "No sweep in runs is called 'toy'"),
+        (("report",), "No sweep was started in runs yet"),
+        (("ingest",), "runs is no directory"),
+        (("export", "abc", "--to", "hf", "--out", "x"), "No run in runs is called 'abc'"),
+        (("export", "abc", "--to", "onnx", "--out", "x"), "'onnx' is not one of"),
+        (("lab", "build", "labb"), "No lab recipe is called 'labb'. Did you mean 'lab'?"),
+    ],
+)
+def test_one_sentence(say: Say, arguments: tuple[str, ...], said: str) -> None:
+    answer = say(*arguments)
+    assert answer.code == 2 and said in answer.err, answer
+    assert answer.err.count("\n") == 1 and not answer.out
+    assert not list(Path().iterdir()), "a refused command leaves nothing behind"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is empty"),
+        ("model: [\n", "s.yaml, line 2 is not YAML"),
+        ("just words", "holds no keys"),
+        (SWEEP.replace("toy-rate", "toy-rote"), "s.yaml, line 3: No method is called 'toy-rote'"),
+        (SWEEP.replace("steps: 5", "step: 5"), "line 4: No key of 'budget' is called 'step'. Did you mean 'steps'?"),
+        (SWEEP.replace("model: lab", "model: labb"), "No model is called 'labb'. Did you mean 'lab'?"),
+        (SWEEP.replace("[toy-rate]", "[{name: toy-rate, rank: x}]"), "rank='x' is not possible"),
+        (SWEEP.replace("toy-task", "{name: toy-task, level: 3}"), "level=3 is not possible"),
+    ],
+)
+def test_sweep_files(say: Say, text: str, said: str) -> None:
+    Path("s.yaml").write_text(text)
+    answer = say("sweep", "s.yaml")
+    assert answer.code == 2 and said in answer.err and answer.err.count("\n") == 1, answer
+    assert [path.name for path in Path().iterdir()] == ["s.yaml"]
+
+
+@pytest.mark.parametrize("place", ["file/runs", "/proc/runs", "/proc/self/nothing/runs"])
+def test_runs_that_cannot_be_written(say: Say, place: str) -> None:
+    Path("file").write_text("")
+    Path("s.yaml").write_text(SWEEP)
+    for command in ((*RUN, "--runs", place), ("sweep", "s.yaml", "--runs", place)):
+        answer = say(*command)
+        assert answer.code == 2 and "cannot be written to" in answer.err and "--runs DIR" in answer.err
+        assert answer.err.count("\n") == 1
+
+
+def test_slots(say: Say) -> None:
+    Path("s.yaml").write_text(SWEEP)
+    assert "slots=0 is not possible" in say("sweep", "s.yaml", "--slots", "0").err
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    """A file system without space, as seen by the code that finds out before any work is done."""
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(small)], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("mounting needs rights that this process has not")
+    try:
+        with pytest.raises(OSError) as caught, (small / "filler").open("wb", buffering=0) as file:
+            for _ in range(64):
+                assert file.write(b"x" * 1024) == 1024
+                os.fsync(file.fileno())
+        assert caught.value.errno == errno.ENOSPC
+        with pytest.raises(UserError, match="no space left on device"):
+            require_writable(small, "--runs")
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.ENOSPC, "There is no space left for x/y"),
+        (errno.EFBIG, "no space left"),
+        (errno.EACCES, "cannot be used"),
+    ],
+)
+def test_a_disk_that_fails_later(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int, said: str
+) -> None:
+    def fail(**_: object) -> None:
+        raise OSError(number, os.strerror(number), "x/y")
+
+    monkeypatch.setattr("cli.main.app", fail)
+    assert main([]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+
+
+def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: object) -> None:
+        raise OSError(errno.ECHILD, "a defect")
+
+    monkeypatch.setattr("cli.main.app", fail)
+    with pytest.raises(OSError, match="a defect"):
+        main([])
+
+
+def test_a_reader_that_leaves_early() -> None:
+    process = subprocess.run(
+        f"{sys.executable} -m cli.main list methods --json | head -c 1", shell=True, capture_output=True, text=True
+    )
+    assert process.stderr == ""

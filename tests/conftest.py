@@ -1,0 +1,95 @@
+"""What the suites share: short specs on the lab model, and a real kill."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.contracts import Resources
+from harness.models import load_model
+from harness.record import RunDirectory
+from harness.registry import find_method, find_task
+from harness.spec import Budget, EvaluationProtocol, RunSpec
+
+torch.set_num_threads(1)
+
+# Small enough to run in a second, and large enough that every method has something to do.
+QUICK: dict[str, dict[str, object]] = {
+    "sft": {"examples": 16, "batch_size": 4, "learning_rate": 1e-3},
+    "dpo": {"prompts": 64, "samples": 8, "batch_size": 4, "learning_rate": 1e-4, "sampling_share": 0.9},
+    "grpo": {"group_size": 4, "prompts_per_step": 4, "learning_rate": 1e-3, "examples": 32},
+    "es": {"population": 4, "prompts": 4, "examples": 16, "sigma": 0.05},
+    "lora-es": {"population": 4, "prompts": 4, "examples": 16, "rank": 2},
+}
+PROTOCOL = EvaluationProtocol(split="val", items=6, max_new_tokens=40, curve_points=2, curve_items=4)
+
+
+def make_spec(
+    method: str,
+    model: str = "lab",
+    seed: int = 0,
+    steps: int = 4,
+    task: str = "countdown",
+    evaluation: EvaluationProtocol = PROTOCOL,
+    **parameters: object,
+) -> RunSpec:
+    """A short run of `method`; methods without quick settings run with their defaults."""
+    return RunSpec(
+        method=find_method(method).resolve({**QUICK.get(method, {}), **parameters}),
+        task=find_task(task).resolve({"level": "L1"} if task == "countdown" else {}),
+        model=load_model(model).reference(),
+        budget=Budget(steps=steps),
+        seed=seed,
+        evaluation=evaluation,
+    )
+
+
+def place(spec: RunSpec, runs: Path) -> RunDirectory:
+    """The run directory of `spec`, with its spec.json."""
+    directory = RunDirectory.of(runs, spec)
+    directory.path.mkdir(parents=True)
+    directory.spec.write_text(spec.model_dump_json())
+    return directory
+
+
+def run_to_end(spec: RunSpec, runs: Path) -> RunDirectory:
+    """Run in this process; fails the test with the run's own error if it does not finish."""
+    from harness.worker import DONE, work
+
+    directory = place(spec, runs)
+    code = work(directory.path, Resources())
+    assert code == DONE, directory.error.read_text() if directory.error.exists() else code
+    return directory
+
+
+def kill_when(directory: RunDirectory, ready: Callable[[RunDirectory], bool]) -> None:
+    """Work on the run in a forked process and SIGKILL it as soon as `ready` says so."""
+    from harness.worker import work
+
+    child = os.fork()
+    if child == 0:
+
+        def watch() -> None:
+            while not ready(directory):
+                time.sleep(0.002)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        threading.Thread(target=watch, daemon=True).start()
+        os._exit(work(directory.path, Resources(), checkpoint_seconds=0.0))
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status), "the run ended before it could be killed"
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    path = tmp_path / "runs"
+    yield path
+    shutil.rmtree(path, ignore_errors=True)

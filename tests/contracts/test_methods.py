@@ -1,0 +1,135 @@
+"""What every registered method must keep, tested for real on the lab model; a new method is tested the day it is added."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from harness.export import export
+from harness.models import load_model
+from harness.policy import digest_of
+from harness.record import RunDirectory
+from harness.registry import load_method, methods
+from tests.conftest import kill_when, make_spec, place, run_to_end
+
+EVERY = sorted(methods())
+TRAINED = [name for name in EVERY if load_method(name).stages]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunDirectory]:
+    """One uninterrupted run of every method."""
+    runs = tmp_path_factory.mktemp("finished")
+    return {name: run_to_end(make_spec(name), runs) for name in EVERY}
+
+
+
+def weights(directory: RunDirectory) -> str:
+    return directory.read_result().weights_digest
+
+
+def rows(directory: RunDirectory) -> list[dict[str, object]]:
+    return pq.read_table(directory.samples).to_pylist()
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_record_is_complete(name: str, finished: dict[str, RunDirectory]) -> None:
+    directory = finished[name]
+    result = directory.read_result()
+    assert directory.status() == "done"
+    assert result.score.items == 6 and len(rows(directory)) == 6
+    assert result.meters.evaluate_seconds > 0 and result.peak_memory_bytes > 0
+    assert bool(result.stages) == (name in TRAINED)
+    for stage in result.stages:
+        assert stage.meters.steps == 4 and stage.stopped_by == "steps"
+        assert stage.meters.flops > 0 and stage.meters.device_seconds > 0
+        assert stage.trainable_parameters
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_same_seed_gives_the_same_run(
+    name: str, finished: dict[str, RunDirectory], runs: Path
+) -> None:
+    again = run_to_end(make_spec(name), runs)
+    assert weights(again) == weights(finished[name])
+    assert rows(again) == rows(finished[name])
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_another_seed_gives_another_run(
+    name: str, finished: dict[str, RunDirectory], runs: Path
+) -> None:
+    other = run_to_end(make_spec(name, seed=1), runs)
+    assert weights(other) != weights(finished[name])
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_killed_and_resumed_equals_uninterrupted(
+    name: str, finished: dict[str, RunDirectory], runs: Path
+) -> None:
+    directory = place(make_spec(name), runs)
+    kill_when(directory, lambda run: any(run.checkpoint.glob("stage-*/*-2/state.json")))
+    assert directory.status() == "stale"
+    from harness.contracts import Resources
+    from harness.worker import DONE, work
+
+    assert work(directory.path, Resources()) == DONE
+    whole = finished[name]
+    assert directory.read_result().resumed == 1
+    assert weights(directory) == weights(whole)
+    assert rows(directory) == rows(whole)
+    counted = {"generated_tokens", "prompt_tokens", "trained_tokens", "rollouts", "flops", "steps"}
+    assert directory.read_result().meters.model_dump(include=counted) == whole.read_result().meters.model_dump(
+        include=counted
+    )
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_budget_of_zero_changes_nothing(name: str, runs: Path) -> None:
+    directory = run_to_end(make_spec(name, steps=0), runs)
+    base = run_to_end(make_spec("base"), runs)
+    assert directory.read_result().meters.steps == 0
+    assert [row["completion"] for row in rows(directory)] == [row["completion"] for row in rows(base)]
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_only_declared_tensors_change(name: str, finished: dict[str, RunDirectory]) -> None:
+    """What was not declared trainable is bit for bit the start model's; what was declared has moved."""
+    start = dict(load_model("lab").model().named_parameters())
+    directory = finished[name]
+    declared = directory.read_result().stages[-1].trainable_parameters
+    if (directory.model / "adapter_config.json").exists():
+        from peft import PeftModel
+
+        adapted = PeftModel.from_pretrained(load_model("lab").model(), str(directory.model))
+        tuned = {n: p for n, p in adapted.named_parameters() if "lora_" in n or "modules_to_save" in n}
+        assert sum(p.numel() for p in tuned.values()) == declared
+        assert any(p.abs().sum() > 0 for n, p in tuned.items() if "lora_B" in n)
+        with adapted.disable_adapter():
+            ids = torch.arange(8)[None]
+            assert torch.equal(adapted(ids).logits, load_model("lab").model()(ids).logits)
+    else:
+        final = dict(load_model(str(directory.model)).model().named_parameters())
+        assert declared == sum(p.numel() for p in final.values())
+        assert digest_of(final.items()) != digest_of(start.items())
+        assert digest_of(final.items()) == weights(directory)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_export_and_reload_gives_the_same_logits(
+    name: str, finished: dict[str, RunDirectory], tmp_path: Path
+) -> None:
+    directory = finished[name]
+    exported = load_model(str(export(directory.path, "hf", tmp_path / "hf"))).model().eval()
+    ids = torch.arange(3, 19)[None]
+    if (directory.model / "adapter_config.json").exists():
+        from peft import PeftModel
+
+        folder = export(directory.path, "peft", tmp_path / "peft")
+        original = PeftModel.from_pretrained(load_model("lab").model(), str(folder)).eval()
+    else:
+        original = load_model(str(directory.model)).model().eval()
+    torch.testing.assert_close(exported(ids).logits, original(ids).logits, atol=1e-5, rtol=0)

@@ -1,0 +1,118 @@
+"""The local executor with real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.contracts import Executor, Handle, Resources
+from harness.errors import UserError
+from harness.executors.local import LocalExecutor
+
+
+def say(run_directory: Path, resources: Resources) -> int:
+    print("hello")
+    print("trouble", file=sys.stderr)
+    (run_directory / "seen").write_text(
+        f"{resources.threads} {os.environ['OMP_NUM_THREADS']} {os.getpgrp() == os.getpid()}"
+    )
+    return 3
+
+
+def sleep(run_directory: Path, resources: Resources) -> int:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    (run_directory / "pids").write_text(f"{os.getpid()} {child.pid}")
+    time.sleep(60)
+    return 0
+
+
+def stubborn(run_directory: Path, resources: Resources) -> int:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    (run_directory / "pids").write_text(str(os.getpid()))
+    time.sleep(60)
+    return 0
+
+
+def end(handle: Handle) -> int:
+    while handle.poll() is None:
+        time.sleep(0.005)
+    code = handle.poll()
+    assert code is not None
+    return code
+
+
+def gone(run_directory: Path) -> bool:
+    """Whether every process of a run has ended (a zombie has)."""
+    states = []
+    for pid in (run_directory / "pids").read_text().split():
+        path = Path(f"/proc/{pid}/stat")
+        states.append(path.exists() and path.read_text().rsplit(")", 1)[1].split()[0] != "Z")
+    return not any(states)
+
+
+def wait_for_pids(run_directory: Path) -> None:
+    while not (run_directory / "pids").exists() or not (run_directory / "pids").read_text():
+        time.sleep(0.005)
+
+
+def test_a_run_has_its_own_process_log_and_threads(tmp_path: Path) -> None:
+    executor = LocalExecutor(2, work=say)
+    assert isinstance(executor, Executor)
+    assert end(executor.submit(tmp_path / "a", Resources(threads=1))) == 3
+    assert sorted((tmp_path / "a" / "output.log").read_text().split()) == ["hello", "trouble"]
+    assert (tmp_path / "a" / "seen").read_text() == "1 1 True"
+    executor.close()
+
+
+def test_a_run_starts_quickly(tmp_path: Path) -> None:
+    executor = LocalExecutor(1, work=say)
+    end(executor.submit(tmp_path / "warm"))
+    started = time.monotonic()
+    end(executor.submit(tmp_path / "a"))
+    assert time.monotonic() - started < 1.0
+    executor.close()
+
+
+def test_never_more_than_its_slots(tmp_path: Path) -> None:
+    executor = LocalExecutor(1, work=sleep)
+    handle = executor.submit(tmp_path / "a")
+    with pytest.raises(RuntimeError, match="slots are taken"):
+        executor.submit(tmp_path / "b")
+    wait_for_pids(tmp_path / "a")
+    executor.close()
+    assert handle.poll() == -signal.SIGTERM and gone(tmp_path / "a")
+
+
+def test_a_kill_shows_as_its_signal_and_takes_children_along(tmp_path: Path) -> None:
+    executor = LocalExecutor(1, work=sleep)
+    handle = executor.submit(tmp_path / "a")
+    wait_for_pids(tmp_path / "a")
+    os.kill(handle.pid, signal.SIGKILL)
+    assert end(handle) == -signal.SIGKILL
+    time.sleep(0.1)
+    assert gone(tmp_path / "a")
+    executor.close()
+
+
+def test_closing_kills_what_does_not_listen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.executors.local._GRACE_SECONDS", 0.3)
+    executor = LocalExecutor(1, work=stubborn)
+    executor.submit(tmp_path / "a")
+    wait_for_pids(tmp_path / "a")
+    executor.close()
+    assert gone(tmp_path / "a")
+
+
+def test_slots_and_threads() -> None:
+    cores = len(os.sched_getaffinity(0))
+    assert LocalExecutor().slots == cores or LocalExecutor().devices
+    assert LocalExecutor(1).resources.threads == cores
+    assert LocalExecutor(10 * cores).resources.threads == 1
+    with pytest.raises(UserError, match="slots=0 is not possible"):
+        LocalExecutor(0)
