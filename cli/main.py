@@ -24,6 +24,7 @@ from cli.sweep import sweep
 from cli.watch import watch
 from harness.errors import UserError
 
+_CTRL_C = 130
 _PLACE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR}
 _SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -59,14 +60,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = error.format_message().replace("Value error, ", "")
         return _say(f"{message}{'' if message.endswith(('.', '?')) else '.'} ({path} --help)", 2)
     except Interrupted as error:
-        return _say(str(error), 130)
-    except (KeyboardInterrupt, typer.Abort):
-        return _say("Stopped; nothing is lost. Go on with the same command.", 130)
+        return _say(str(error), _CTRL_C)
+    except typer.Abort:
+        return _say("Stopped; nothing is lost. Go on with the same command.", _CTRL_C)
     except BrokenPipeError:  # whoever read our output has gone, as in `beyondrl list methods | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except OSError as error:
         return _say(_sentence(error), 2)
+    if code == _CTRL_C:  # typer turns the KeyboardInterrupt into this code and says nothing
+        return _say("Stopped; nothing is lost. Go on with the same command.", _CTRL_C)
     return code if isinstance(code, int) else 0
 
 

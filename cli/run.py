@@ -107,7 +107,7 @@ def _spec(
     from pydantic import ValidationError
 
     from harness.models import load_model
-    from harness.plan import refusal
+    from harness.plan import check_evaluation, refusal
     from harness.registry import find_method, find_task
     from harness.spec import Budget, EvaluationProtocol, RunSpec
 
@@ -115,7 +115,8 @@ def _spec(
     resolved, resolved_task = method_entry.resolve(parameters), task_entry.resolve(task_parameters)
     reference = load_model(model).reference()
     pipeline = method_entry.create(**parameters)
-    reason = refusal(pipeline, task_entry.create(**task_parameters), reference)
+    task_instance = task_entry.create(**task_parameters)
+    reason = refusal(pipeline, task_instance, reference)
     if reason is not None:
         raise UserError(reason)
     try:
@@ -128,6 +129,7 @@ def _spec(
         raise UserError(f"{given} is not possible: {message[0].lower()}{message[1:]}.") from None
     if pipeline.stages and not limits.limits():
         raise UserError(f"{method!r} trains, so it needs a budget: for example --flops 1e12 or --steps 100.")
+    check_evaluation(task_instance, protocol)
     return RunSpec(method=resolved, task=resolved_task, model=reference, budget=limits, seed=seed, evaluation=protocol)
 
 

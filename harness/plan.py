@@ -11,9 +11,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from harness.contracts import Generator, Pipeline, Stage, Task, Train
+from harness.contracts import Pipeline, Stage, Task, Train
+from harness.errors import UserError, unknown
 from harness.registry import methods, tasks
-from harness.spec import ModelReference
+from harness.spec import EvaluationProtocol, ModelReference
+
+EVALUATION_ENGINES = ("hf",)
+"""What `harness.evaluate` can score with."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,19 @@ def pairs() -> list[Pair]:
         for task_name, task in ((name, entry.create()) for name, entry in tasks().items())
         for name, pipeline in built.items()
     ]
+
+
+def check_evaluation(task: Task, evaluation: EvaluationProtocol) -> None:
+    """Raise UserError, before anything is trained, if the task or the engines cannot score by this protocol."""
+    if evaluation.engine not in EVALUATION_ENGINES:
+        raise unknown("evaluation engine", evaluation.engine, EVALUATION_ENGINES)
+    wanted = [(evaluation.split, evaluation.items)]
+    if evaluation.curve_points:
+        wanted.append(("val", evaluation.curve_items))
+    for split, count in wanted:
+        there = len(task.items(split, count))
+        if there < count:
+            raise UserError(f"{task.name} has {there} {split} items, {count} were asked for: ask for fewer.")
 
 
 def _reason(pipeline: Pipeline, task: Task, model: ModelReference | None) -> tuple[str, str | None] | None:
@@ -126,6 +143,3 @@ def _words(words: Iterable[str]) -> str:
 
 def _either(names: Iterable[str]) -> str:
     return " or ".join(sorted(names))
-
-
-__all__ = ["Generator", "Pair", "pairs", "refusal", "stage_name"]

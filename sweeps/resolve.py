@@ -18,7 +18,7 @@ from typing import Any
 from harness.contracts import Pipeline
 from harness.errors import UserError
 from harness.parameters import Parameter
-from harness.plan import refusal
+from harness.plan import check_evaluation, refusal
 from harness.registry import Entry, find_method, find_task
 from harness.spec import Component, EvaluationProtocol, ModelReference, RunSpec
 from harness.sweep_record import Refusal
@@ -124,7 +124,12 @@ def resolve(file: SweepFile, document: Document, model: ModelReference) -> Sweep
             refused.append(Refusal(method=choice.label, reason=reason))
     if not arms:
         raise UserError(f"{document.name}: no method of this sweep can run. {refused[0].method}: {refused[0].reason}")
-    return Sweep(file, document.text, tuple(arms), tuple(refused), component, model)
+    sweep = Sweep(file, document.text, tuple(arms), tuple(refused), component, model)
+    protocols = {"final": sweep.final_evaluation, **({"tune": sweep.tune_evaluation} if file.tune.trials else {})}
+    for key, protocol in protocols.items():
+        with _at(document, (key,) if key in document.data else ()):
+            check_evaluation(task, protocol)
+    return sweep
 
 
 def _arm(choice: MethodChoice, file: SweepFile) -> Arm:

@@ -77,8 +77,14 @@ class LocalExecutor:
             return
         if self._work is None:
             self._context.set_forkserver_preload(list(importlib.import_module("harness.worker").PRELOAD))
-        from multiprocessing import forkserver
+        from multiprocessing import forkserver, resource_tracker
 
+        # A killed run leaves its semaphores to the tracker, which clears them away and need not say so.
+        sys.warnoptions.append("ignore:resource_tracker:UserWarning")
+        try:
+            resource_tracker.ensure_running()
+        finally:
+            sys.warnoptions.pop()
         if threading.current_thread() is threading.main_thread():
             before = signal.signal(signal.SIGINT, signal.SIG_IGN)
             try:

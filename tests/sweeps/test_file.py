@@ -69,6 +69,9 @@ def test_defaults_and_shorthands(tmp_path: Path) -> None:
         ("name: toy", "name: Not a name", "name='Not a name' is not possible"),
         ("[toy-rate]", "[toy-documents]", "no method of this sweep can run"),
         ("seeds: 2}", "seeds: 2}\nevaluation: {samples: 4}", "greedy decoding"),
+        ("seeds: 2}", "seeds: 2}\nevaluation: {engine: hff}", "No evaluation engine is called 'hff'"),
+        ("seeds: 2}", "seeds: 2, items: 2000}", "line 7: toy-task has 1000 test items, 2000 were asked for"),
+        ("trials: 3", "trials: 3, items: 2000", "line 6: toy-task has 1000 val items, 2000 were asked for"),
     ],
 )
 def test_mistakes(tmp_path: Path, before: str, after: str, said: str) -> None:

@@ -89,7 +89,8 @@ class ToyTask:
         self.level = level
 
     def items(self, split: str, n: int | None = None) -> list[Item]:
-        return []
+        size = 1000 if n is None else min(n, 1000)
+        return [Item(f"{split}-{index}", split, {}) for index in range(size)]
 
     def prompt(self, item: Item) -> str:
         return ""

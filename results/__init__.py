@@ -1,0 +1,1 @@
+"""Run directories become rows: the DuckDB database is a cache that can be rebuilt from them at any time."""

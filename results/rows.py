@@ -1,0 +1,161 @@
+"""One run or sweep directory as rows of the database's tables: plain dicts, a missing value is None.
+
+A directory that is half written is taken as its status says; nothing here raises for one that a run was killed in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from harness.events import read_events
+from harness.record import Meters, RunDirectory
+from harness.sweep_record import SweepRecord
+
+Rows = dict[str, list[dict[str, Any]]]
+_METERS = tuple(Meters.model_fields)
+
+
+def content_hash(directory: RunDirectory) -> str:
+    """Changes whenever anything of the run that the database shows has changed."""
+    digest = hashlib.sha256(directory.status().encode())
+    for path in (directory.spec, directory.result, directory.error, directory.events, directory.environment):
+        if path.exists():
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def run_rows(directory: RunDirectory, runs: Path, content: str) -> Rows:
+    """Rows of `runs`, `stages`, `metrics`, `curve` and `environments` for one run."""
+    spec = directory.read_spec()
+    status = directory.status()
+    row: dict[str, Any] = {
+        "run_id": spec.run_id,
+        "folder": str(directory.path.relative_to(runs)),
+        "status": status,
+        "method": spec.method.name,
+        "method_version": spec.method.version,
+        "parameters": _json(spec.method.parameters),
+        "task": spec.task.name,
+        "task_version": spec.task.version,
+        "task_parameters": _json(spec.task.parameters),
+        "model": spec.model.name,
+        "revision": spec.model.revision,
+        "seed": spec.seed,
+        "split": spec.evaluation.split,
+        "budget": _json(spec.budget.limits()),
+        "evaluation": _json(spec.evaluation.model_dump()),
+        "content_hash": content,
+    }
+    found: Rows = {"runs": [row], "stages": [], "metrics": [], "curve": [], "environments": []}
+    if status == "done":
+        _add_result(directory, row, found)
+    elif directory.error.exists():
+        failure = directory.read_failure()
+        row |= {"failure": failure.failure, "failure_phase": failure.phase, "failure_message": failure.message}
+    _add_events(directory, spec.run_id, found)
+    if status != "done":
+        last = found["curve"][-1:] + found["metrics"][-1:]
+        row |= {key: last[0][key] for key in ("device_seconds", "generated_tokens", "trained_tokens", "flops") if last}
+    if directory.environment.exists():
+        found["environments"].append(_environment(json.loads(directory.environment.read_text()), spec.run_id))
+    return found
+
+
+def _add_result(directory: RunDirectory, row: dict[str, Any], found: Rows) -> None:
+    result = directory.read_result()
+    score = result.score
+    row |= score.model_dump(exclude={"split"})
+    row |= result.meters.model_dump() | {"device_seconds": result.meters.device_seconds}
+    row |= result.model_dump(
+        include={
+            "trainable_parameters", "total_parameters", "peak_memory_bytes", "weights_digest", "resumed",
+            "started_at", "finished_at",
+        }
+    )  # fmt: skip
+    for stage in result.stages:
+        meters = stage.meters.model_dump(
+            include={"train_seconds", "generate_seconds", "generated_tokens", "trained_tokens", "rollouts", "flops", "steps"}
+        )
+        found["stages"].append(
+            {
+                "run_id": result.run_id,
+                "stage": stage.index,
+                "description": _json(stage.description),
+                "stopped_by": stage.stopped_by,
+                "trainable_parameters": stage.trainable_parameters,
+                "device_seconds": stage.meters.device_seconds,
+                **meters,
+            }
+        )
+
+
+def _add_events(directory: RunDirectory, run_id: str, found: Rows) -> None:
+    for event in read_events(directory.events):
+        if event["kind"] not in ("metrics", "curve"):
+            continue
+        meters = Meters(**event["meters"])
+        cost = {
+            "run_id": run_id,
+            "stage": event["stage"],
+            "step": event["step"],
+            "device_seconds": meters.device_seconds,
+            **meters.model_dump(include={"generated_tokens", "trained_tokens", "flops"}),
+        }
+        if event["kind"] == "curve":
+            names = ("point", "accuracy", "reward", "well_formed", "truncated", "items")
+            found["curve"].append(cost | {name: event.get(name) for name in names})
+        else:
+            found["metrics"] += [cost | {"name": name, "value": value} for name, value in event["values"].items()]
+
+
+def _environment(record: dict[str, Any], run_id: str) -> dict[str, Any]:
+    git = record.get("git", {})
+    names = ("python", "platform", "cpu", "cores", "threads", "gpu", "memory_bytes", "hostname")
+    return {
+        "run_id": run_id,
+        **{name: git.get(name) for name in ("commit", "dirty", "diff_sha256")},
+        **{name: record.get(name) for name in names},
+        "packages": _json(record.get("packages", {})),
+    }
+
+
+def sweep_rows(path: Path, runs: Path) -> Rows:
+    """Rows of `sweeps`, `arms`, `trials`, `finals` and `refusals` for one sweep directory."""
+    record = SweepRecord.model_validate_json((path / "sweep.json").read_text())
+    name = record.name
+    found: Rows = {"sweeps": [], "arms": [], "trials": [], "finals": [], "refusals": []}
+    found["sweeps"].append(
+        {
+            "sweep": name,
+            "identity": record.identity,
+            "task": record.task.name,
+            "task_parameters": _json(record.task.parameters),
+            "model": record.model.name,
+            "revision": record.model.revision,
+            "budget": _json(record.budget.limits()),
+            "tune_trials": record.tune_trials,
+            "tune_evaluation": _json(record.tune_evaluation.model_dump()),
+            "final_evaluation": _json(record.final_evaluation.model_dump()),
+            "commands": _json(record.commands),
+            "source": record.source,
+            "finished": record.finished,
+            "folder": str(path.relative_to(runs)),
+        }
+    )
+    for position, arm in enumerate(record.arms):
+        winner = None if arm.winner is None else _json(arm.winner)
+        found["arms"].append({"sweep": name, "position": position, "method": arm.method, "winner": winner})
+        for trial in arm.trials:
+            row = trial.model_dump() | {"parameters": _json(trial.parameters)}
+            found["trials"].append({"sweep": name, "method": arm.method, **row})
+        for place, run_id in enumerate(arm.final_run_ids):
+            found["finals"].append({"sweep": name, "method": arm.method, "position": place, "run_id": run_id})
+    found["refusals"] = [{"sweep": name, **refusal.model_dump()} for refusal in record.refused]
+    return found
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
