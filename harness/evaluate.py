@@ -24,9 +24,7 @@ def evaluate(
     items = list(task.items(split, n))
     shots = _solved_examples(task, few_shot)
     prompts = [_with_shots(task.prompt(item), shots) for item in items]
-    sampling = Sampling(
-        protocol.max_new_tokens or task.max_new_tokens, protocol.temperature, protocol.top_p, task.stop
-    )
+    sampling = Sampling(protocol.max_new_tokens or task.max_new_tokens, protocol.temperature, protocol.top_p, task.stop)
     engine = HFEngine(policy.model, policy.tokenizer)
     rows: list[dict[str, Any]] = []
     for sample in range(protocol.samples):
@@ -79,5 +77,8 @@ def _with_shots(prompt: Prompt, shots: list[tuple[Prompt, str]]) -> Prompt:
         return "".join(f"{question}{answer}\n\n" for question, answer in shots) + prompt
     turns: list[dict[str, str]] = []
     for question, answer in shots:
-        turns += [*(message for message in question if isinstance(message, dict)), {"role": "assistant", "content": answer}]
+        turns += [
+            *(message for message in question if isinstance(message, dict)),
+            {"role": "assistant", "content": answer},
+        ]
     return [*turns, *prompt]

@@ -19,7 +19,9 @@ def export(run_directory: Path, to: Literal["hf", "peft"], out: Path) -> Path:
     """Write the run's model to `out`; raises UserError if the run is unfinished or has no such form."""
     directory = RunDirectory(run_directory)
     if directory.status() != "done":
-        raise UserError(f"The run {run_directory} is {directory.status()}, not done: there is no final model to export.")
+        raise UserError(
+            f"The run {run_directory} is {directory.status()}, not done: there is no final model to export."
+        )
     if not directory.model.exists():
         raise UserError(f"The run {run_directory} trained nothing: its model is the start model itself.")
     if out.exists() and any(out.iterdir()):

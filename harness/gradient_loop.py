@@ -7,6 +7,7 @@ saving and reporting are off (`trainer_arguments`).
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,11 +62,8 @@ def run_gradient(stage: StageContext, train: Train) -> None:
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     resume = str(stage.resume_from) if stage.resume_from is not None else None
-    with count_tokens(stage, trainer), stage.run.meters.clock("train"):
-        try:
-            trainer.train(resume_from_checkpoint=resume)
-        except BudgetSpent:
-            pass
+    with count_tokens(stage, trainer), stage.run.meters.clock("train"), contextlib.suppress(BudgetSpent):
+        trainer.train(resume_from_checkpoint=resume)
 
 
 class _Driver(TrainerCallback):

@@ -80,7 +80,9 @@ def load_model(name: str) -> ModelHandle:
         return ModelHandle(str(local), local, _digest(local))
     if name.count("/") == 1 and not name.startswith((".", "/")):
         return _from_hub(name)
-    raise unknown("model", name, shipped_models(), "beyondrl list models; or a local directory; or OWNER/NAME on the Hub")
+    raise unknown(
+        "model", name, shipped_models(), "beyondrl list models; or a local directory; or OWNER/NAME on the Hub"
+    )
 
 
 def shipped_models() -> dict[str, Path]:

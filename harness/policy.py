@@ -62,5 +62,9 @@ def digest_of(named: Iterable[tuple[str, torch.Tensor]]) -> str:
     for name, tensor in sorted(named, key=lambda pair: pair[0]):
         data = tensor.detach().cpu().contiguous()
         digest.update(f"{name} {tuple(data.shape)} {data.dtype}\n".encode())
-        digest.update(data.view(torch.uint8).numpy().tobytes() if data.ndim else data.reshape(1).view(torch.uint8).numpy().tobytes())
+        digest.update(
+            data.view(torch.uint8).numpy().tobytes()
+            if data.ndim
+            else data.reshape(1).view(torch.uint8).numpy().tobytes()
+        )
     return digest.hexdigest()

@@ -87,7 +87,9 @@ def task(name: str, version: int, source: str = "") -> Callable[[type], type]:
 
     def register(cls: type) -> type:
         cls.name, cls.version = name, version  # type: ignore[attr-defined]
-        _add(_TASKS, _entry("task", name, version, cls, cls.__init__, source))
+        init = cls.__init__  # type: ignore[misc]
+        signature_of = (lambda: None) if init is object.__init__ else init
+        _add(_TASKS, _entry("task", name, version, cls, signature_of, source))
         return cls
 
     return register
@@ -111,7 +113,9 @@ def _entry(kind: str, name: str, version: int, build: Any, signature_of: Any, so
 def _add(table: dict[str, Entry[Any]], entry: Entry[Any]) -> None:
     there = table.get(entry.name)
     if there is not None and there.module != entry.module:
-        raise UserError(f"Two {entry.kind}s are called {entry.name!r}: in {there.module} and in {entry.module}; rename one.")
+        raise UserError(
+            f"Two {entry.kind}s are called {entry.name!r}: in {there.module} and in {entry.module}; rename one."
+        )
     table[entry.name] = entry
 
 

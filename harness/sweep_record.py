@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from harness.spec import Budget, Component, EvaluationProtocol, Frozen, ModelReference
 
 
@@ -28,10 +30,10 @@ class Arm(Frozen):
     """One method of the comparison."""
 
     method: str
-    trials: list[Trial] = []
+    trials: list[Trial] = Field(default_factory=list)
     winner: dict[str, Any] | None = None
     """The resolved parameters of the best trial (the defaults where nothing is tuned)."""
-    final_run_ids: list[str] = []
+    final_run_ids: list[str] = Field(default_factory=list)
     """One run a seed, scored on the final split."""
 
 
@@ -58,7 +60,7 @@ class SweepRecord(Frozen):
     tune_evaluation: EvaluationProtocol
     final_evaluation: EvaluationProtocol
     arms: list[Arm]
-    refused: list[Refusal] = []
+    refused: list[Refusal] = Field(default_factory=list)
     commands: list[str]
     """What to type to do this again."""
     source: str

@@ -68,7 +68,7 @@ class _Attempt:
         try:
             self._run()
             return DONE
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 -- the edge of the process: written down in error.json
             pruned = isinstance(error, Pruned)
             failure = Failure(
                 phase=self.phase,

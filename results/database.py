@@ -6,7 +6,6 @@ A file that is no DuckDB, has no `meta` table of ours or a newer schema is refus
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,9 @@ APPLICATION = "beyondrl"
 def connect(database: Path, read_only: bool = True) -> duckdb.DuckDBPyConnection:
     """A connection to an existing results database; UserError if it is missing, foreign, newer or locked."""
     if read_only and not database.exists():
-        raise UserError(f"There is no results database at {database}. Make it from the run directories: beyondrl ingest")
+        raise UserError(
+            f"There is no results database at {database}. Make it from the run directories: beyondrl ingest"
+        )
     connection = _open(database, read_only)
     version = _version(connection, database)
     if version is not None and version != SCHEMA_VERSION:
@@ -46,7 +47,7 @@ def prepare(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute((here / "views.sql").read_text())
 
 
-def query(database: Path, sql: str) -> tuple[list[str], list[Sequence[Any]]]:
+def query(database: Path, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Column names and rows of a read-only question; a mistake in the SQL becomes one sentence."""
     import duckdb
 
@@ -67,11 +68,15 @@ def _open(database: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
             database.parent.mkdir(parents=True, exist_ok=True)
         return duckdb.connect(str(database), read_only=read_only)
     except OSError as error:
-        raise UserError(f"{database} cannot be opened: {error.strerror or error}. Name another with --database.") from None
+        raise UserError(
+            f"{database} cannot be opened: {error.strerror or error}. Name another with --database."
+        ) from None
     except duckdb.Error as error:
         text = " ".join(str(error).split())
         if "lock" in text.lower():
-            raise UserError(f"{database} is in use by another process: {text} Try again when it has finished.") from None
+            raise UserError(
+                f"{database} is in use by another process: {text} Try again when it has finished."
+            ) from None
         raise UserError(
             f"{database} cannot be opened as a results database: {text[:200]} Name another with --database."
         ) from None

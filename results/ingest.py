@@ -73,7 +73,8 @@ def _ingest_runs(connection: duckdb.DuckDBPyConnection, runs: Path) -> IngestSum
             _insert(connection, table, rows)
         if directory.samples.exists() and directory.result.exists():
             connection.execute(
-                "INSERT INTO samples BY NAME SELECT ? AS run_id, * FROM read_parquet(?)", [run_id, str(directory.samples)]
+                "INSERT INTO samples BY NAME SELECT ? AS run_id, * FROM read_parquet(?)",
+                [run_id, str(directory.samples)],
             )
     return IngestSummary(new, updated, unchanged, failed)
 

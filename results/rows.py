@@ -77,7 +77,15 @@ def _add_result(directory: RunDirectory, row: dict[str, Any], found: Rows) -> No
     )  # fmt: skip
     for stage in result.stages:
         meters = stage.meters.model_dump(
-            include={"train_seconds", "generate_seconds", "generated_tokens", "trained_tokens", "rollouts", "flops", "steps"}
+            include={
+                "train_seconds",
+                "generate_seconds",
+                "generated_tokens",
+                "trained_tokens",
+                "rollouts",
+                "flops",
+                "steps",
+            }
         )
         found["stages"].append(
             {

@@ -36,7 +36,7 @@ def decode(
     members: int = 1,
 ) -> Decoded:
     """Decode left-padded prompts `input_ids` [rows, tokens]; row r belongs to member r // (rows / members)."""
-    rows, width = input_ids.shape
+    rows = input_ids.shape[0]
     if rows % members:
         raise ValueError(f"{rows} rows do not divide among {members} members")
     device = input_ids.device
@@ -51,14 +51,18 @@ def decode(
     step_ids = input_ids
     padded = bool((attention_mask == 0).any())
     for step in range(sampling.max_new_tokens):
-        logits = model(
-            input_ids=step_ids,
-            attention_mask=attention_mask if padded else None,
-            position_ids=position_ids,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1].float()
+        logits = (
+            model(
+                input_ids=step_ids,
+                attention_mask=attention_mask if padded else None,
+                position_ids=position_ids,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+            .logits[:, -1]
+            .float()
+        )
         uniform = torch.rand(rows, generator=generator).to(device)[index]
         tokens = choose(logits, sampling, uniform)
         chosen = torch.log_softmax(logits, -1).gather(-1, tokens[:, None])[:, 0]

@@ -36,7 +36,9 @@ class HFEngine:
         try:
             for number, start in enumerate(range(0, len(order), self.batch_rows)):
                 rows = order[start : start + self.batch_rows]
-                answers = complete(self.model, self.tokenizer, [ids[i] for i in rows], sampling, generator(seed, number))
+                answers = complete(
+                    self.model, self.tokenizer, [ids[i] for i in rows], sampling, generator(seed, number)
+                )
                 completions.update(zip(rows, answers, strict=True))
         finally:
             self.model.train(training)

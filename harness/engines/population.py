@@ -56,9 +56,7 @@ class PopulationEngine:
         self.model.eval()
         try:
             with members_of(self.model, members, count):
-                answers = complete(
-                    self.model, self.tokenizer, ids * count, sampling, generator(seed), members=count
-                )
+                answers = complete(self.model, self.tokenizer, ids * count, sampling, generator(seed), members=count)
         finally:
             self.model.train(training)
         return [answers[i * len(ids) : (i + 1) * len(ids)] for i in range(count)]
@@ -181,7 +179,9 @@ def _norm(module: nn.Module, tensors: Tensors, count: int) -> Callable[[torch.Te
 
 def _scales_by_weight(module: nn.Module) -> bool:
     """Whether the layer's output is its weight times something that the weight has no part in (an RMS norm)."""
-    if "norm" not in type(module).__name__.lower() or [n for n, _ in module.named_parameters(recurse=False)] != ["weight"]:
+    if "norm" not in type(module).__name__.lower() or [n for n, _ in module.named_parameters(recurse=False)] != [
+        "weight"
+    ]:
         return False
     probe = torch.linspace(-1, 1, module.weight.numel(), dtype=module.weight.dtype, device=module.weight.device)[None]
     original = module.weight.data

@@ -24,7 +24,9 @@ _POOL = 4096  # passages drawn, sorted by length and cut into batches at a time
 _TOKENIZER_PASSAGES = 20_000
 
 
-def build(recipe: Recipe, directory: Path, log: Callable[[str], None] = print, checkpoint_tokens: int = 2_000_000) -> Path:
+def build(
+    recipe: Recipe, directory: Path, log: Callable[[str], None] = print, checkpoint_tokens: int = 2_000_000
+) -> Path:
     """Train the model of `recipe` into `directory`, saving every `checkpoint_tokens` so that it can be looked at."""
     families = {name: importlib.import_module(name) for name in recipe.families}
     tokenizer = train_tokenizer(_texts(recipe, families), recipe.vocab_size, recipe.window)

@@ -1,4 +1,4 @@
-"""Direct preference optimisation: -log sigmoid(beta * (r_chosen - r_rejected)) with r = log pi / pi_ref over a completion.
+"""DPO: -log sigmoid(beta * (r_chosen - r_rejected)) with r = log pi / pi_ref over a completion.
 
 Rafailov et al. 2023 (arXiv 2305.18290), equation 7; TRL's DPOTrainer with `loss_type="sigmoid"`. Pairs are a right
 and a wrong completion of the same training prompt, sampled from the start policy and graded by the task's verifier:
@@ -71,9 +71,7 @@ def pairs(stage: StageContext, settings: Preferences) -> list[dict[str, Any]]:
     from methods.objectives.dataset import as_answer
     from methods.objectives.rollouts import start_rollouts
 
-    sampled = start_rollouts(
-        stage, settings.prompts, settings.samples, settings.temperature, settings.sampling_share
-    )
+    sampled = start_rollouts(stage, settings.prompts, settings.samples, settings.temperature, settings.sampling_share)
     by_item: dict[str, list[Rollout]] = {}
     for rollout in sampled:
         if not rollout.truncated:
@@ -88,7 +86,11 @@ def pairs(stage: StageContext, settings: Preferences) -> list[dict[str, Any]]:
         for number, rejected in enumerate(wrong[: settings.pairs_per_prompt]):
             chosen = right[number % len(right)]
             rows.append(
-                {"prompt": prompt, "chosen": as_answer(prompt, chosen.text), "rejected": as_answer(prompt, rejected.text)}
+                {
+                    "prompt": prompt,
+                    "chosen": as_answer(prompt, chosen.text),
+                    "rejected": as_answer(prompt, rejected.text),
+                }
             )
     stage.run.events.write("pairs", prompts=len(by_item), rollouts=len(sampled), pairs=len(rows))
     if not rows:

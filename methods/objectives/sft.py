@@ -32,7 +32,9 @@ class Demonstrations:
         from methods.objectives.dataset import completion_columns
 
         task = stage.task
-        rows = [completion_columns(task.prompt(item), task.demonstration(item)) for item in stage.train_items(self.examples)]
+        rows = [
+            completion_columns(task.prompt(item), task.demonstration(item)) for item in stage.train_items(self.examples)
+        ]
         return SFTTrainer(
             model=stage.policy.model,
             args=SFTConfig(**trainer_arguments(stage, self.batch_size), max_length=None, completion_only_loss=True),

@@ -79,9 +79,7 @@ class EvolutionStrategy:
                     stage.charge_generation(completions)
             for completions in answers:
                 truncated += sum(completion.truncated for completion in completions)
-                scores.append(
-                    [objective.score(stage, i, c.text) for i, c in zip(items, completions, strict=True)]
-                )
+                scores.append([objective.score(stage, i, c.text) for i, c in zip(items, completions, strict=True)])
         fitness = np.array(scores, dtype=np.float64).mean(axis=1)
         return fitness, {
             "reward": float(fitness.mean()),
@@ -111,7 +109,9 @@ class EvolutionStrategy:
             total = torch.zeros(tensor.shape)
             for member, weight in enumerate(z):
                 if weight != 0.0:
-                    total.add_(noise(stage, member, name, tensor.shape), alpha=float(weight) * self.alpha / self.population)
+                    total.add_(
+                        noise(stage, member, name, tensor.shape), alpha=float(weight) * self.alpha / self.population
+                    )
             update[name] = total.to(tensor.device)
         return update
 

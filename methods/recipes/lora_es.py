@@ -1,4 +1,4 @@
-"""LoRA + ES: the same evolution strategy, searching only the low-rank factors. No backward pass, no copy of the base."""
+"""LoRA + ES: the same evolution strategy, moving only the low-rank factors: no backward pass, no copy of the base."""
 
 from __future__ import annotations
 

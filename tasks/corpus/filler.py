@@ -10,16 +10,46 @@ import random
 
 from tasks.corpus import Passage, held_out
 
-PEOPLE = "Anna Ben Clara David Emma Felix Greta Henry Iris Jonas Lena Martin Nora Oscar Petra Simon".split()
-ANIMALS = "dog cat horse fox bird rabbit goat mouse owl duck wolf bear".split()
-PLACES = "garden forest village river market harbour kitchen school bridge tower meadow station".split()
-ADJECTIVES = "old small quiet grey young tired happy brave slow clever hungry wild".split()
-WEATHER = "rain snow wind fog sunshine thunder".split()
-TIMES = "morning evening night afternoon".split()
-DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-FEELINGS = "glad sad angry afraid proud surprised".split()
-OBJECTS = "bread key lamp letter rope basket coat book bell map stone boat".split()
-VERBS = "saw followed called fed painted watched found remembered missed helped".split()
+PEOPLE = [
+    "Anna",
+    "Ben",
+    "Clara",
+    "David",
+    "Emma",
+    "Felix",
+    "Greta",
+    "Henry",
+    "Iris",
+    "Jonas",
+    "Lena",
+    "Martin",
+    "Nora",
+    "Oscar",
+    "Petra",
+    "Simon",
+]
+ANIMALS = ["dog", "cat", "horse", "fox", "bird", "rabbit", "goat", "mouse", "owl", "duck", "wolf", "bear"]
+PLACES = [
+    "garden",
+    "forest",
+    "village",
+    "river",
+    "market",
+    "harbour",
+    "kitchen",
+    "school",
+    "bridge",
+    "tower",
+    "meadow",
+    "station",
+]
+ADJECTIVES = ["old", "small", "quiet", "grey", "young", "tired", "happy", "brave", "slow", "clever", "hungry", "wild"]
+WEATHER = ["rain", "snow", "wind", "fog", "sunshine", "thunder"]
+TIMES = ["morning", "evening", "night", "afternoon"]
+DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
+FEELINGS = ["glad", "sad", "angry", "afraid", "proud", "surprised"]
+OBJECTS = ["bread", "key", "lamp", "letter", "rope", "basket", "coat", "book", "bell", "map", "stone", "boat"]
+VERBS = ["saw", "followed", "called", "fed", "painted", "watched", "found", "remembered", "missed", "helped"]
 OPENINGS = (
     "One {time} {person} walked to the {place}.",
     "On {day} there was {weather} over the {place}.",

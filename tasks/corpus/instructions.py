@@ -19,31 +19,133 @@ LENGTH = 6
 DESCRIBED_SHARE = 0.9
 
 _SELECTORS: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
-    "first": ((0,), ("the first letter", "the letter at the start", "the initial letter", "letter number one", "the leading letter")),
-    "second": ((1,), ("the second letter", "the letter after the first one", "letter number two", "the letter in second place")),
-    "third": ((2,), ("the third letter", "letter number three", "the letter in third place", "the letter at position three")),
-    "fourth": ((3,), ("the fourth letter", "letter number four", "the letter in fourth place", "the letter at position four")),
-    "fifth": ((4,), ("the fifth letter", "letter number five", "the letter before the last one", "the letter in fifth place")),
-    "last": ((5,), ("the last letter", "the letter at the end", "the final letter", "letter number six", "the closing letter")),
-    "front": ((0, 1), ("the first two letters", "the two letters at the start", "the leading pair", "the opening two letters")),
-    "back": ((4, 5), ("the last two letters", "the two letters at the end", "the closing pair", "the final two letters")),
-    "ends": ((0, 5), ("the first and the last letter", "both ends", "the two outer letters", "the letters at both borders")),
-    "middle": ((2, 3), ("the two middle letters", "the pair in the middle", "the central two letters", "the third and the fourth letter")),
-    "head": ((0, 1, 2), ("the first half", "the first three letters", "the three letters at the start", "the left half")),
-    "tail": ((3, 4, 5), ("the second half", "the last three letters", "the three letters at the end", "the right half")),
-    "odd": ((0, 2, 4), ("every other letter from the first", "the letters in odd places", "letters one, three and five", "all odd positions")),
-    "even": ((1, 3, 5), ("every other letter from the second", "the letters in even places", "letters two, four and six", "all even positions")),
+    "first": (
+        (0,),
+        (
+            "the first letter",
+            "the letter at the start",
+            "the initial letter",
+            "letter number one",
+            "the leading letter",
+        ),
+    ),
+    "second": (
+        (1,),
+        ("the second letter", "the letter after the first one", "letter number two", "the letter in second place"),
+    ),
+    "third": (
+        (2,),
+        ("the third letter", "letter number three", "the letter in third place", "the letter at position three"),
+    ),
+    "fourth": (
+        (3,),
+        ("the fourth letter", "letter number four", "the letter in fourth place", "the letter at position four"),
+    ),
+    "fifth": (
+        (4,),
+        ("the fifth letter", "letter number five", "the letter before the last one", "the letter in fifth place"),
+    ),
+    "last": (
+        (5,),
+        ("the last letter", "the letter at the end", "the final letter", "letter number six", "the closing letter"),
+    ),
+    "front": (
+        (0, 1),
+        ("the first two letters", "the two letters at the start", "the leading pair", "the opening two letters"),
+    ),
+    "back": (
+        (4, 5),
+        ("the last two letters", "the two letters at the end", "the closing pair", "the final two letters"),
+    ),
+    "ends": (
+        (0, 5),
+        ("the first and the last letter", "both ends", "the two outer letters", "the letters at both borders"),
+    ),
+    "middle": (
+        (2, 3),
+        (
+            "the two middle letters",
+            "the pair in the middle",
+            "the central two letters",
+            "the third and the fourth letter",
+        ),
+    ),
+    "head": (
+        (0, 1, 2),
+        ("the first half", "the first three letters", "the three letters at the start", "the left half"),
+    ),
+    "tail": (
+        (3, 4, 5),
+        ("the second half", "the last three letters", "the three letters at the end", "the right half"),
+    ),
+    "odd": (
+        (0, 2, 4),
+        (
+            "every other letter from the first",
+            "the letters in odd places",
+            "letters one, three and five",
+            "all odd positions",
+        ),
+    ),
+    "even": (
+        (1, 3, 5),
+        (
+            "every other letter from the second",
+            "the letters in even places",
+            "letters two, four and six",
+            "all even positions",
+        ),
+    ),
     "all": ((0, 1, 2, 3, 4, 5), ("all letters", "the whole line", "every letter", "all six letters in order")),
-    "reversed": ((5, 4, 3, 2, 1, 0), ("all letters in reverse", "the line backwards", "the reversed line", "every letter from the end to the start")),
+    "reversed": (
+        (5, 4, 3, 2, 1, 0),
+        ("all letters in reverse", "the line backwards", "the reversed line", "every letter from the end to the start"),
+    ),
 }
-_CIPHER = ("translate {x} with the {c} table", "look up {x} in the {c} list", "write {x} in {c} code", "apply the {c} cipher to {x}", "use the {c} key on {x}")
+_CIPHER = (
+    "translate {x} with the {c} table",
+    "look up {x} in the {c} list",
+    "write {x} in {c} code",
+    "apply the {c} cipher to {x}",
+    "use the {c} key on {x}",
+)
 _MAPPINGS: dict[str, tuple[str, ...]] = {
-    "copy": ("copy {x}", "write {x} without change", "repeat {x} as given", "keep {x} as before", "give {x} with no change"),
-    "capital": ("write {x} in capitals", "turn {x} into capitals", "give {x} in upper case", "make {x} big", "change {x} to upper case"),
-    "next": ("replace {x} by what follows in the alphabet", "move {x} one step forward", "shift {x} up by one", "give the successor for {x}"),
-    "previous": ("replace {x} by what precedes in the alphabet", "move {x} one step back", "shift {x} down by one", "give the predecessor for {x}"),
-    "mirror": ("mirror {x} in the alphabet", "replace {x} by the mirror image", "flip {x} around the centre of the alphabet", "give the opposite for {x}"),
-    **{colour: tuple(p.replace("{c}", colour) for p in _CIPHER) for colour in ("red", "blue", "green", "silver", "golden")},
+    "copy": (
+        "copy {x}",
+        "write {x} without change",
+        "repeat {x} as given",
+        "keep {x} as before",
+        "give {x} with no change",
+    ),
+    "capital": (
+        "write {x} in capitals",
+        "turn {x} into capitals",
+        "give {x} in upper case",
+        "make {x} big",
+        "change {x} to upper case",
+    ),
+    "next": (
+        "replace {x} by what follows in the alphabet",
+        "move {x} one step forward",
+        "shift {x} up by one",
+        "give the successor for {x}",
+    ),
+    "previous": (
+        "replace {x} by what precedes in the alphabet",
+        "move {x} one step back",
+        "shift {x} down by one",
+        "give the predecessor for {x}",
+    ),
+    "mirror": (
+        "mirror {x} in the alphabet",
+        "replace {x} by the mirror image",
+        "flip {x} around the centre of the alphabet",
+        "give the opposite for {x}",
+    ),
+    **{
+        colour: tuple(p.replace("{c}", colour) for p in _CIPHER)
+        for colour in ("red", "blue", "green", "silver", "golden")
+    },
 }
 _FRAMES = (
     "{m:s}.",
@@ -56,8 +158,31 @@ _FRAMES = (
     "{m:this}, and this means {s}.",
 )
 _UNSEEN_FRAMES = ("find {s} and {m:this}.", "{m:it}, and it means {s}.", "consider only {s}, then {m:it}.")
-_OPENINGS = ("", "", "", "please ", "your task: ", "the rule is this: ", "as always, ", "for each line below, ", "in this game, ", "with care, ", "now ", "here is what to do: ")
-_CLOSINGS = ("", "", "", " nothing else.", " that is all.", " ignore the rest.", " the rest does not matter.", " write only the result.", " good luck.")
+_OPENINGS = (
+    "",
+    "",
+    "",
+    "please ",
+    "your task: ",
+    "the rule is this: ",
+    "as always, ",
+    "for each line below, ",
+    "in this game, ",
+    "with care, ",
+    "now ",
+    "here is what to do: ",
+)
+_CLOSINGS = (
+    "",
+    "",
+    "",
+    " nothing else.",
+    " that is all.",
+    " ignore the rest.",
+    " the rest does not matter.",
+    " write only the result.",
+    " good luck.",
+)
 
 
 class Task(NamedTuple):

@@ -13,11 +13,59 @@ from typing import NamedTuple
 
 from tasks.corpus import Passage, held_out
 
-NAMES = "Tom Anna Ben Mia Sam Lily Omar Nina Jack Rosa Leo Ida Max Eva Paul Zoe Hugo Vera Karl June".split()
-THINGS = "apples books coins cards shells pens stamps marbles cookies eggs stones toys keys flowers balls cups".split()
+NAMES = [
+    "Tom",
+    "Anna",
+    "Ben",
+    "Mia",
+    "Sam",
+    "Lily",
+    "Omar",
+    "Nina",
+    "Jack",
+    "Rosa",
+    "Leo",
+    "Ida",
+    "Max",
+    "Eva",
+    "Paul",
+    "Zoe",
+    "Hugo",
+    "Vera",
+    "Karl",
+    "June",
+]
+THINGS = [
+    "apples",
+    "books",
+    "coins",
+    "cards",
+    "shells",
+    "pens",
+    "stamps",
+    "marbles",
+    "cookies",
+    "eggs",
+    "stones",
+    "toys",
+    "keys",
+    "flowers",
+    "balls",
+    "cups",
+]
 OPENINGS = ("{name} has {n} {things}.", "{name} starts with {n} {things}.", "There are {n} {things} in {name}'s bag.")
-GAINS = ("{name} buys {n} more.", "{name} finds {n} more {things}.", "A friend gives {name} {n} {things}.", "Then {n} more are added.")
-LOSSES = ("{name} loses {n} of them.", "{name} gives away {n} {things}.", "Then {n} of them break.", "{name} sells {n}.")
+GAINS = (
+    "{name} buys {n} more.",
+    "{name} finds {n} more {things}.",
+    "A friend gives {name} {n} {things}.",
+    "Then {n} more are added.",
+)
+LOSSES = (
+    "{name} loses {n} of them.",
+    "{name} gives away {n} {things}.",
+    "Then {n} of them break.",
+    "{name} sells {n}.",
+)
 TIMES = (
     "Then the number grows {n} times as large.",
     "{name} makes it {n} times as many.",
@@ -30,8 +78,17 @@ SHARES = (
     "Only one of {n} equal parts is kept.",
     "{name} divides them by {n} and keeps one part.",
 )
-ASIDES = ("{other} has {n} {things} too.", "It is {n} degrees outside.", "{other} is {n} years old.", "The bus takes {n} minutes.")
-QUESTIONS = ("How many {things} does {name} have?", "How many {things} are there now?", "What is the number of {things}?")
+ASIDES = (
+    "{other} has {n} {things} too.",
+    "It is {n} degrees outside.",
+    "{other} is {n} years old.",
+    "The bus takes {n} minutes.",
+)
+QUESTIONS = (
+    "How many {things} does {name} have?",
+    "How many {things} are there now?",
+    "What is the number of {things}?",
+)
 _KINDS = {"+": GAINS, "-": LOSSES, "*": TIMES, "/": SHARES}
 
 

@@ -50,7 +50,7 @@ def evaluate(text: str) -> Expression:
 
 
 class _Parser:
-    """expression := term (('+' | '-') term)*; term := factor (('*' | '/') factor)*; factor := int | '(' expression ')'."""
+    """sum := term (('+' | '-') term)*; term := factor (('*' | '/') factor)*; factor := int | '(' sum ')'"""
 
     def __init__(self, tokens: list[str]) -> None:
         self.tokens = tokens

@@ -70,7 +70,9 @@ class Countdown:
         else:
             return self._drawn(split, _SIZES[split] if n is None else n)
         if split in ("val", "test") and n is not None and n > len(found):
-            raise UserError(f"countdown {self.level.name} has {len(found)} {split} items, {n} were asked for: ask for fewer.")
+            raise UserError(
+                f"countdown {self.level.name} has {len(found)} {split} items, {n} were asked for: ask for fewer."
+            )
         return found[:n]
 
     def prompt(self, item: Item) -> Prompt:
@@ -120,8 +122,12 @@ class Countdown:
                 for numbers in combinations_with_replacement(range(1, self.level.high + 1), count):
                     if split_of(numbers) == split:
                         targets = reachable(numbers, self.level.target_low, self.level.target_high)
-                        keyed += [(self._key(split, Instance(numbers, target).key), numbers, target) for target in targets]
-            self._made[split] = [self._item(split, _shuffled(numbers, key), target) for key, numbers, target in sorted(keyed)]
+                        keyed += [
+                            (self._key(split, Instance(numbers, target).key), numbers, target) for target in targets
+                        ]
+            self._made[split] = [
+                self._item(split, _shuffled(numbers, key), target) for key, numbers, target in sorted(keyed)
+            ]
         return self._made[split]
 
     def _drawn(self, split: str, n: int) -> list[Item]:
@@ -144,7 +150,9 @@ class Countdown:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _item(self, split: str, numbers: tuple[int, ...], target: int) -> Item:
-        needs_product = target not in reachable(tuple(sorted(numbers)), target, target, "+-") if len(numbers) <= 4 else None
+        needs_product = (
+            target not in reachable(tuple(sorted(numbers)), target, target, "+-") if len(numbers) <= 4 else None
+        )
         return Item(
             hashlib.sha256(Instance(numbers, target).key.encode()).hexdigest()[:16],
             split,
@@ -167,9 +175,15 @@ def _read_file(path: Path) -> dict[str, list[Item]]:
     except OSError as error:
         raise UserError(f"The Countdown file {path} cannot be read: {error.strerror}.") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no Countdown file (a JSON list of records with numbers and target): {error}.") from None
+        raise UserError(
+            f"{path} is no Countdown file (a JSON list of records with numbers and target): {error}."
+        ) from None
     items = [
-        Item(hashlib.sha256(f"{sorted(numbers)}={target}".encode()).hexdigest()[:16], "", {"numbers": list(numbers), "target": target})
+        Item(
+            hashlib.sha256(f"{sorted(numbers)}={target}".encode()).hexdigest()[:16],
+            "",
+            {"numbers": list(numbers), "target": target},
+        )
         for numbers, target in rows
     ]
     half = _FILE_TRAIN // 2

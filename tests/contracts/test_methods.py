@@ -1,4 +1,4 @@
-"""What every registered method must keep, tested for real on the lab model; a new method is tested the day it is added."""
+"""What every registered method must keep, tested for real on the lab model the day it is added."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunDirectory
     return {name: run_to_end(make_spec(name), runs) for name in EVERY}
 
 
-
 def weights(directory: RunDirectory) -> str:
     return directory.read_result().weights_digest
 
@@ -50,26 +49,20 @@ def test_the_record_is_complete(name: str, finished: dict[str, RunDirectory]) ->
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_the_same_seed_gives_the_same_run(
-    name: str, finished: dict[str, RunDirectory], runs: Path
-) -> None:
+def test_the_same_seed_gives_the_same_run(name: str, finished: dict[str, RunDirectory], runs: Path) -> None:
     again = run_to_end(make_spec(name), runs)
     assert weights(again) == weights(finished[name])
     assert rows(again) == rows(finished[name])
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_another_seed_gives_another_run(
-    name: str, finished: dict[str, RunDirectory], runs: Path
-) -> None:
+def test_another_seed_gives_another_run(name: str, finished: dict[str, RunDirectory], runs: Path) -> None:
     other = run_to_end(make_spec(name, seed=1), runs)
     assert weights(other) != weights(finished[name])
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_killed_and_resumed_equals_uninterrupted(
-    name: str, finished: dict[str, RunDirectory], runs: Path
-) -> None:
+def test_killed_and_resumed_equals_uninterrupted(name: str, finished: dict[str, RunDirectory], runs: Path) -> None:
     directory = place(make_spec(name), runs)
     kill_when(directory, lambda run: any(run.checkpoint.glob("stage-*/*-2/state.json")))
     assert directory.status() == "stale"
@@ -119,9 +112,7 @@ def test_only_declared_tensors_change(name: str, finished: dict[str, RunDirector
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_export_and_reload_gives_the_same_logits(
-    name: str, finished: dict[str, RunDirectory], tmp_path: Path
-) -> None:
+def test_export_and_reload_gives_the_same_logits(name: str, finished: dict[str, RunDirectory], tmp_path: Path) -> None:
     directory = finished[name]
     exported = load_model(str(export(directory.path, "hf", tmp_path / "hf"))).model().eval()
     ids = torch.arange(3, 19)[None]
