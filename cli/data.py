@@ -57,7 +57,7 @@ def report(
 
     written = write_report(database, name, out)
     terminal = console()
-    terminal.print(leaderboard_text(database, name))
+    terminal.print(leaderboard_text(database, name, terminal.width), markup=False, highlight=False, soft_wrap=True)
     terminal.print(f"Report: {written.html}", markup=False, highlight=False, soft_wrap=True)
 
 

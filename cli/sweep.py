@@ -75,7 +75,7 @@ def _report(runs: Path, database: Path, out: Path, name: str) -> None:
     ingest(runs, database)
     report = write_report(database, name, out)
     terminal = console()
-    terminal.print(leaderboard_text(database, name))
+    terminal.print(leaderboard_text(database, name, terminal.width), markup=False, highlight=False, soft_wrap=True)
     terminal.print(f"Report: {report.html}", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -1,0 +1,175 @@
+"""The tables of a comparison report, each built from the sweep's data: cells as text, notes as sentences."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from reports.comparison import Comparison
+from reports.numbers import MISSING, count, interval, megabytes, p_value, points, seconds, setting
+from reports.sweep_data import MethodData, SweepData
+from reports.tables import Table
+
+
+def leaderboard(comparison: Comparison) -> Table:
+    """Rank, accuracy and difference from base; the costs of one final run beside them."""
+    rows = []
+    for one in comparison.standings:
+        versus = one.versus_base
+        rows.append(
+            [
+                one.rank_text,
+                one.method.name,
+                interval(one.accuracy),
+                "" if versus is None else interval(versus.difference, signed=True),
+                seconds(_mean(one.method, "device_seconds")),
+                count(_mean(one.method, "flops")),
+                count(_mean(one.method, "generated_tokens")),
+                megabytes(max(run["peak_memory_bytes"] for run in one.method.runs)),
+                count(_of_last(one.method, "trainable_parameters") or 0),
+                str(len(one.method.seeds)),
+            ]
+        )
+    columns = ["rank", "method", "accuracy", "vs base", "time", "FLOPs", "generated", "peak", "trainable", "seeds"]
+    note = (
+        "Accuracy in per cent and differences in points, with 95% intervals over seeds and items. Methods whose "
+        "difference is not significant (Holm-adjusted p >= 0.05) share a rank, marked =. Cost is the mean of one final "
+        "run: training and generation time, floating-point operations, generated tokens, highest memory."
+    )
+    return Table("Leaderboard", columns, rows, note)
+
+
+def pairwise(comparison: Comparison) -> Table:
+    """Row minus column in points, with the adjusted p; `=` is a tie, `+` and `-` say who is ahead."""
+    names = [one.method.name for one in comparison.standings if one.rank is not None]
+    rows = []
+    for name in names:
+        cells = [name]
+        for other in names:
+            contrast = comparison.contrast(name, other)
+            if contrast is None:
+                cells.append("")
+                continue
+            sign = "=" if contrast.tied else ("+" if contrast.difference.mean > 0 else "-")
+            cells.append(f"{sign} {interval(contrast.difference, signed=True)} p {p_value(contrast.p)}")
+        rows.append(cells)
+    note = (
+        "Row minus column, in points, on the same seeds and the same questions, with a 95% interval and the p-value "
+        "adjusted for all pairs (Holm). + the row is ahead, - it is behind, = tied."
+    )
+    return Table("Every pair", ["method", *names], rows, note)
+
+
+def answers_quality(comparison: Comparison) -> Table:
+    """What the answers were like: reward, form, truncation and length."""
+    rows = [
+        [
+            one.method.name,
+            f"{_mean(one.method, 'reward'):.3f}",
+            points(1 - _mean(one.method, "well_formed")),
+            points(_mean(one.method, "truncated")),
+            f"{_mean(one.method, 'tokens_per_completion'):.1f}",
+            _spread(one.method),
+        ]
+        for one in comparison.standings
+    ]
+    columns = ["method", "reward", "not parsed %", "truncated %", "tokens", "accuracy of each seed"]
+    note = (
+        "Reward is the task's own, which may pay for form; accuracy counts right answers alone. An answer that is cut "
+        "off at the token limit or cannot be parsed is wrong."
+    )
+    return Table("Answers", columns, rows, note)
+
+
+def tuning(data: SweepData) -> Table:
+    """What finding the settings cost, and what was found."""
+    rows = []
+    for method in data.methods:
+        states = [trial["state"] for trial in method.trials]
+        values = [trial["value"] for trial in method.trials if trial["value"] is not None]
+        rows.append(
+            [
+                method.name,
+                str(len(states)),
+                str(states.count("pruned")),
+                str(states.count("failed")),
+                points(max(values)) if values else MISSING,
+                seconds(sum(trial["device_seconds"] or 0.0 for trial in method.trials)),
+                count(sum(trial["flops"] or 0.0 for trial in method.trials)),
+                _winner(method),
+            ]
+        )
+    columns = ["method", "trials", "pruned", "failed", "best on val", "time", "FLOPs", "settings of the final runs"]
+    note = (
+        "Every method was given the same number of trials; the first is the method's defaults. Settings are chosen on "
+        "val; the score of the best trial is therefore too good, and never shown as a result."
+    )
+    return Table("Tuning", columns, rows, note, frozenset({"method", columns[-1]}))
+
+
+def lost(data: SweepData) -> Table:
+    """Refused methods, failed runs and seeds that are missing."""
+    rows = [[refusal["method"], "refused", refusal["reason"]] for refusal in data.refusals]
+    for method in data.methods:
+        rows += [[method.name, f["failure"], f"{f['run_id']}: {f['failure_message']}"] for f in method.failures]
+        missing = method.planned_finals - len(method.runs)
+        if missing:
+            rows.append([method.name, "missing", f"{missing} of {method.planned_finals} final runs have not finished"])
+    return Table("Failures and refusals", ["method", "what", "why"], rows, left=frozenset({"method", "what", "why"}))
+
+
+def environments(data: SweepData) -> Table:
+    """Where the runs ran, one row a distinct place."""
+    rows = []
+    for place in data.environments:
+        packages = json.loads(place["packages"])
+        shown = ", ".join(f"{name} {packages[name]}" for name in _SHOWN_PACKAGES if name in packages)
+        code = (place["commit"] or "not in git")[:12] + (" + changes" if place["dirty"] else "")
+        rows.append(
+            [
+                str(place["runs"]),
+                code,
+                f"{place['cpu']}, {place['threads']} of {place['cores']} threads a run",
+                place["gpu"] or "none",
+                f"Python {place['python']}, {shown}",
+            ]
+        )
+    left = frozenset({"code", "processor", "GPU", "software"})
+    note = "Times of runs on different hardware are not comparable." if _mixed(data) else ""
+    return Table("Environment", ["runs", "code", "processor", "GPU", "software"], rows, note, left)
+
+
+def run_list(data: SweepData) -> Table:
+    """The final runs by identity, so that every figure can be traced to its files."""
+    rows = []
+    for method in data.methods:
+        for run in method.runs:
+            place = [run["run_id"], run["folder"]]
+            rows.append([method.name, str(run["seed"]), *place, points(run["accuracy"]), run["weights_digest"][:12]])
+    columns = ["method", "seed", "run", "folder", "accuracy", "weights"]
+    return Table("Final runs", columns, rows, left=frozenset({"method", "run", "folder", "weights"}))
+
+
+_SHOWN_PACKAGES = ("beyondrl", "torch", "transformers", "trl", "peft", "optuna", "duckdb")
+
+
+def _mixed(data: SweepData) -> bool:
+    return len({(place["cpu"], place["gpu"], place["threads"]) for place in data.environments}) > 1
+
+
+def _mean(method: MethodData, column: str) -> float:
+    return float(sum(run[column] for run in method.runs) / len(method.runs))
+
+
+def _of_last(method: MethodData, column: str) -> Any:
+    return method.runs[-1][column]
+
+
+def _spread(method: MethodData) -> str:
+    return ", ".join(points(float(row.mean())) for row in method.scores)
+
+
+def _winner(method: MethodData) -> str:
+    if not method.winner:
+        return "no settings"
+    return ", ".join(f"{key} {setting(value)}" for key, value in method.winner.items())

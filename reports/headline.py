@@ -1,0 +1,41 @@
+"""What was compared, in one line: task, model, budget, seeds, items and how answers were decoded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reports.numbers import count, setting
+from reports.sweep_data import SweepData
+
+_UNITS = {"flops": "FLOPs", "device_seconds": "device seconds"}
+
+
+def headline(data: SweepData) -> str:
+    """`countdown (level L2) · lab · 1T FLOPs a run · 3 seeds x 500 items x 4 samples at temperature 1`"""
+    sweep = data.sweep
+    seeds = max((len(method.seeds) for method in data.methods), default=0)
+    parts = [task_text(data), sweep["model"], budget_text(sweep["budget"]), _protocol(seeds, sweep["final_evaluation"])]
+    return " · ".join(parts)
+
+
+def task_text(data: SweepData) -> str:
+    """`countdown (level L2)`: the task with the parameters that were given."""
+    given = data.sweep["task_parameters"]
+    inside = ", ".join(f"{key} {setting(value)}" for key, value in given.items() if value is not None)
+    return f"{data.sweep['task']} ({inside})" if inside else str(data.sweep["task"])
+
+
+def budget_text(budget: dict[str, Any]) -> str:
+    """`1T FLOPs a run`, or `no budget`."""
+    if not budget:
+        return "no budget"
+    limits = [f"{count(limit)} {_UNITS.get(name, name.replace('_', ' '))}" for name, limit in budget.items()]
+    return f"{' and '.join(limits)} a run"
+
+
+def _protocol(seeds: int, evaluation: dict[str, Any]) -> str:
+    items = "all" if evaluation["items"] is None else f"{evaluation['items']:,}"
+    text = f"{seeds} seeds x {items} {evaluation['split']} items"
+    if evaluation["temperature"] == 0:
+        return f"{text}, greedy"
+    return f"{text} x {evaluation['samples']} samples at temperature {evaluation['temperature']:g}"

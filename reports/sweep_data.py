@@ -1,0 +1,147 @@
+"""Everything that the database holds about one sweep, as frozen records: what a report is made from.
+
+Reads the database only. Methods come in the order of the sweep file; a matrix of scores is [seeds, items] over the
+items that every finished final run answered.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.errors import UserError, unknown
+from reports.statistics import Matrix
+from results.database import connect
+
+if TYPE_CHECKING:
+    import duckdb
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class MethodData:
+    """One arm of the sweep; `runs`, `seeds` and the rows of `scores` are its finished final runs."""
+
+    name: str
+    winner: Row | None
+    runs: list[Row]
+    seeds: list[int]
+    scores: Matrix
+    curve: list[Row]
+    trials: list[Row]
+    failures: list[Row]
+    planned_finals: int
+
+
+@dataclass(frozen=True)
+class SweepData:
+    """One sweep: its own row, its arms, what was refused, where it ran, and one question with its answers."""
+
+    sweep: Row
+    methods: list[MethodData]
+    refusals: list[Row]
+    environments: list[Row]
+    answers: list[Row]
+
+
+def read_sweep_data(database: Path, name: str) -> SweepData:
+    """Read sweep `name`; UserError if the database does not know it."""
+    with connect(database) as connection:
+        known = [row["sweep"] for row in _rows(connection, "SELECT sweep FROM sweeps ORDER BY sweep")]
+        if name not in known:
+            raise unknown("sweep in the database", name, known, "beyondrl ingest")
+        (sweep,) = _rows(connection, "SELECT * FROM sweeps WHERE sweep = ?", name)
+        for key in ("task_parameters", "budget", "tune_evaluation", "final_evaluation", "commands"):
+            sweep[key] = json.loads(sweep[key])
+        arms = _rows(connection, "SELECT method, winner FROM arms WHERE sweep = ? ORDER BY position", name)
+        methods = [_method(connection, name, arm) for arm in arms]
+        refusals = _rows(connection, "SELECT method, reason FROM refusals WHERE sweep = ? ORDER BY method", name)
+        return SweepData(sweep, methods, refusals, _environments(connection, name), _answers(connection, name))
+
+
+def _method(connection: duckdb.DuckDBPyConnection, sweep: str, arm: Row) -> MethodData:
+    name = arm["method"]
+    of_finals = "FROM finals f JOIN runs r USING (run_id) WHERE f.sweep = ? AND f.method = ?"
+    finals = _rows(connection, f"SELECT r.* {of_finals} ORDER BY f.position", sweep, name)
+    done = [row for row in finals if row["status"] == "done"]
+    trials = _rows(
+        connection,
+        "SELECT t.number, t.parameters, t.state, t.value, t.run_id, r.device_seconds, r.flops, r.generated_tokens, "
+        "r.failure, r.failure_message FROM trials t LEFT JOIN runs r USING (run_id) "
+        "WHERE t.sweep = ? AND t.method = ? ORDER BY t.number, t.run_id",
+        sweep,
+        name,
+    )
+    lost = [row for row in [*finals, *trials] if row["failure"] not in (None, "pruned")]
+    curve = _rows(
+        connection,
+        "SELECT r.seed, c.* FROM finals f JOIN runs r USING (run_id) JOIN curve c USING (run_id) "
+        "WHERE f.sweep = ? AND f.method = ? AND r.status = 'done' ORDER BY r.seed, c.stage, c.point, c.step",
+        sweep,
+        name,
+    )
+    return MethodData(
+        name=name,
+        winner=None if arm["winner"] is None else json.loads(arm["winner"]),
+        runs=done,
+        seeds=[row["seed"] for row in done],
+        scores=_scores(connection, sweep, name, [row["seed"] for row in done]),
+        curve=curve,
+        trials=trials,
+        failures=[{key: row[key] for key in ("run_id", "failure", "failure_message")} for row in lost],
+        planned_finals=len(finals),
+    )
+
+
+def _scores(connection: duckdb.DuckDBPyConnection, sweep: str, method: str, seeds: list[int]) -> Matrix:
+    """Mean correctness [seeds, items], the seeds in the order given and the items in the order of the split."""
+    cells = _rows(
+        connection,
+        "SELECT seed, item_id, correct FROM item_scores WHERE sweep = ? AND method = ? ORDER BY item_index, item_id",
+        sweep,
+        method,
+    )
+    items = {item: column for column, item in enumerate(dict.fromkeys(cell["item_id"] for cell in cells))}
+    scores = np.full((len(seeds), len(items)), np.nan)
+    for cell in cells:
+        scores[seeds.index(cell["seed"]), items[cell["item_id"]]] = cell["correct"]
+    if np.isnan(scores).any():
+        raise UserError(
+            f"The final runs of {method!r} in sweep {sweep!r} did not answer the same questions: rebuild the database "
+            "(beyondrl ingest --rebuild) or run the sweep again."
+        )
+    return scores
+
+
+def _environments(connection: duckdb.DuckDBPyConnection, sweep: str) -> list[Row]:
+    """The distinct places where runs of the sweep ran, with the number of runs."""
+    return _rows(
+        connection,
+        'SELECT e."commit", e.dirty, e.diff_sha256, e.python, e.platform, e.cpu, e.cores, e.threads, e.gpu, '
+        "e.memory_bytes, e.packages, count(*) AS runs FROM environments e WHERE e.run_id IN ("
+        "SELECT run_id FROM finals WHERE sweep = $1 UNION SELECT run_id FROM trials WHERE sweep = $1) "
+        "GROUP BY ALL ORDER BY ALL",
+        sweep,
+    )
+
+
+def _answers(connection: duckdb.DuckDBPyConnection, sweep: str) -> list[Row]:
+    """What every method answered to the first question of the split: first final run, first sample."""
+    return _rows(
+        connection,
+        "SELECT f.method, s.prompt, s.completion, s.correct, s.reason FROM finals f JOIN samples s USING (run_id) "
+        "JOIN arms a ON a.sweep = f.sweep AND a.method = f.method "
+        "WHERE f.sweep = ? AND f.position = 0 AND s.item_index = 0 AND s.sample = 0 ORDER BY a.position",
+        sweep,
+    )
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, sql: str, *values: Any) -> list[Row]:
+    cursor = connection.execute(sql, list(values))
+    names = [column[0] for column in cursor.description or []]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

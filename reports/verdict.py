@@ -1,0 +1,62 @@
+"""The sentences at the top of a report: who leads, by how much, who is tied with whom, and what could not be seen."""
+
+from __future__ import annotations
+
+from reports.comparison import BASELINE, SEEDS_TO_RANK, Comparison, Standing
+from reports.numbers import interval, points
+
+
+def verdict(comparison: Comparison) -> list[str]:
+    """One to four sentences; the first is the answer."""
+    ranked = [one for one in comparison.standings if one.rank is not None]
+    if not comparison.standings:
+        return ["No final run has finished, so there is nothing to compare yet."]
+    if len(ranked) < 2:
+        return [
+            f"No ranking: it takes {SEEDS_TO_RANK} finished seeds of two methods or more, and "
+            f"{_listed([f'{one.method.name} has {len(one.method.seeds)}' for one in comparison.standings])}."
+        ]
+    sentences = [_leader(ranked, comparison), *_base(ranked)]
+    if comparison.detectable is not None:
+        sentences.append(
+            f"With these seeds and questions a true difference of {points(comparison.detectable)} points between two "
+            "methods would be found in 4 of 5 such comparisons; smaller ones mostly would not."
+        )
+    return sentences
+
+
+def _leader(ranked: list[Standing], comparison: Comparison) -> str:
+    first, *rest = ranked
+    name = first.method.name
+    head = f"{name} has the highest accuracy, {interval(first.accuracy)}"
+    contrasts = [c for one in rest if (c := comparison.contrast(name, one.method.name)) is not None]
+    ties = [f"{c.second} (difference {interval(c.difference)} points)" for c in contrasts if c.tied]
+    if ties:
+        return f"{head}, tied with {_listed(ties)}."
+    return (
+        f"{head}, ahead of every other method; the next is {contrasts[0].second}, "
+        f"{interval(contrasts[0].difference)} points behind."
+    )
+
+
+def _base(ranked: list[Standing]) -> list[str]:
+    """Which methods moved the base model, and which way."""
+    versus = [one for one in ranked if one.versus_base is not None]
+    if not versus:
+        return [f"There is no untuned row ({BASELINE}) to compare with."]
+    better: list[str] = []
+    worse: list[str] = []
+    same: list[str] = []
+    for one in versus:
+        assert one.versus_base is not None
+        text = f"{one.method.name} {interval(one.versus_base.difference, signed=True)}"
+        place = same if one.versus_base.tied else (better if one.versus_base.difference.mean > 0 else worse)
+        place.append(text)
+    sentences = [f"Over the untuned base, in points: {_listed(better)}."] if better else []
+    sentences += [f"Worse than the untuned base: {_listed(worse)}."] if worse else []
+    sentences += [f"Not distinguishable from the untuned base: {_listed(same)}."] if same else []
+    return sentences
+
+
+def _listed(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
