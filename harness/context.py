@@ -42,7 +42,8 @@ class RunContext:
     events: EventLog
     checkpoint_seconds: float = 60.0
     """Wall-clock seconds between checkpoints; it has no influence on the result."""
-    curve_done: int = 0
+    curve_done: int = -1
+    """The last point of the learning curve that was drawn; point 0 is the start policy."""
 
     def seed(self, *names: str | int) -> int:
         """The seed of a named random stream of this run."""
@@ -142,7 +143,7 @@ class StageContext:
         if "loss" in bad:
             raise FloatingPointError(f"the loss of step {self.step} is not finite")
         done = self.exhausted()
-        self._draw_curve()
+        self.draw_curve()
         if self.run.directory.prune.exists():
             raise Pruned(f"pruned by the sweep after step {self.step}")
         return done
@@ -152,7 +153,8 @@ class StageContext:
         meters = self.run.meters.read().model_dump()
         self.run.events.write("metrics", stage=self.index, step=self.step, meters=meters, values=values)
 
-    def _draw_curve(self) -> None:
+    def draw_curve(self) -> None:
+        """Measure the policy on val if the budget has passed the next point of the learning curve."""
         protocol = self.run.spec.evaluation
         due = math.floor(self.spent() * protocol.curve_points + 1e-9)
         if protocol.curve_points == 0 or due <= self.run.curve_done:
@@ -184,7 +186,7 @@ class StageContext:
             "meters": meters.model_dump(),
         }
         write_json(folder / _FLUSH, state)
-        for other in self.folder.iterdir():
+        for other in self.folder.glob("checkpoint-*"):
             if other != folder:
                 shutil.rmtree(other)
         self._last_checkpoint = time.monotonic()

@@ -164,8 +164,10 @@ class _Attempt:
         results: list[StageResult] = []
         for index, stage in enumerate(pipeline.stages):
             self.phase = f"stage {index}"
-            if not isinstance(stage, Train):
-                raise UserError(f"stage {index} of {run.spec.method.name!r} is no training stage: nothing runs it yet")
+            if not isinstance(stage, Train) or index > 0:
+                raise UserError(
+                    f"{run.spec.method.name!r} has {len(pipeline.stages)} stages: so far a run is one training stage."
+                )
             policy, result = self._train(run, index, stage, policy, checkpoint)
             results.append(result)
         return policy, results
@@ -183,6 +185,7 @@ class _Attempt:
         before = run.meters.read() if context.resume_from is None else Meters()
         if context.resume_from is None:
             run.events.write("stage_start", stage=index, description=stage.describe())
+            context.draw_curve()
         if not context.exhausted():
             if stage.optimiser.takes == "gradient":
                 run_gradient(context, stage)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 from typing import NamedTuple
 
-from tasks.countdown.plan import Plan, random_plan, reachable
+from tasks.countdown.plan import Plan, all_plans, random_plan
 
 
 class Searcher(NamedTuple):
@@ -63,7 +63,7 @@ def demonstrate(numbers: tuple[int, ...], target: int, rng: random.Random) -> li
     shuffled = tuple(rng.sample(numbers, len(numbers)))
     tries, found = EXPERT.search(shuffled, target, rng)
     if not found:
-        solution = reachable(tuple(sorted(numbers)), target, target).get(target)
+        solution = next((plan for plan in all_plans(tuple(sorted(numbers))) if plan.value == target), None)
         if solution is None:
             raise ValueError(f"{numbers} cannot reach {target} in non-negative integers: no demonstration exists")
         tries[-1] = solution

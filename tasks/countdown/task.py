@@ -150,9 +150,8 @@ class Countdown:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _item(self, split: str, numbers: tuple[int, ...], target: int) -> Item:
-        needs_product = (
-            target not in reachable(tuple(sorted(numbers)), target, target, "+-") if len(numbers) <= 4 else None
-        )
+        low, high = self.level.target_low, self.level.target_high
+        needs_product = target not in reachable(tuple(sorted(numbers)), low, high, "+-") if len(numbers) <= 4 else None
         return Item(
             hashlib.sha256(Instance(numbers, target).key.encode()).hexdigest()[:16],
             split,
@@ -171,6 +170,8 @@ def _read_file(path: Path) -> dict[str, list[Item]]:
     """
     try:
         records = json.loads(path.read_text())
+        if not isinstance(records, list) or not records:
+            raise ValueError("it holds no list of records")
         rows = [(tuple(map(int, record["numbers"])), str(Fraction(str(record["target"])))) for record in records]
     except OSError as error:
         raise UserError(f"The Countdown file {path} cannot be read: {error.strerror}.") from None
