@@ -12,7 +12,7 @@ from itertools import combinations
 
 import numpy as np
 
-from reports.statistics import Estimate, detectable, estimate, holm
+from reports.statistics import Estimate, estimate, holm
 from reports.sweep_data import MethodData, SweepData
 
 SEEDS_TO_RANK = 3
@@ -65,7 +65,7 @@ class Comparison:
                 return one
             if (one.first, one.second) == (second, first):
                 d = one.difference
-                turned = Estimate(-d.mean, -d.high, -d.low, d.standard_error, d.degrees, d.p)
+                turned = d._replace(mean=-d.mean, low=-d.high, high=-d.low)
                 return Contrast(first, second, turned, one.p)
         return None
 
@@ -103,7 +103,7 @@ def _beats(found: Comparison, better: str, worse: str) -> bool:
 
 
 def _detectable(contrasts: list[Contrast]) -> float | None:
-    each = [detectable(one.difference.standard_error, one.difference.degrees) for one in contrasts]
+    each = [one.difference.detectable for one in contrasts]
     return float(np.median(each)) if each else None
 
 

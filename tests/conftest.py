@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 from harness.contracts import Resources
 from harness.models import load_model
@@ -93,3 +95,37 @@ def runs(tmp_path: Path) -> Path:
     path = tmp_path / "runs"
     yield path
     shutil.rmtree(path, ignore_errors=True)
+
+
+SMALL = """
+name: small
+model: lab
+task: {name: countdown, level: L1}
+methods: [base, {name: sft, examples: 16, batch_size: 4}, {name: lora-es, population: 4, prompts: 16, rank: 2}]
+budget: {steps: 2}
+tune: {trials: 2, items: 8, seeds: [100]}
+final: {seeds: 3, items: 12, on: test}
+evaluation: {temperature: 1.0, samples: 2, max_new_tokens: 40, curve_points: 2, curve_items: 4}
+"""
+
+
+@pytest.fixture(scope="session")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runs directory of a finished sweep called `small`, really run: the base and two methods, three seeds."""
+    from harness.executors.local import LocalExecutor
+    from sweeps.controller import Controller
+    from sweeps.file import read_sweep
+    from sweeps.progress import progress_for
+    from sweeps.resolve import resolve
+
+    folder = tmp_path_factory.mktemp("swept")
+    file = folder / "small.yaml"
+    file.write_text(SMALL)
+    parsed, document = read_sweep(file)
+    resolved = resolve(parsed, document, load_model(parsed.model).reference())
+    executor = LocalExecutor()
+    outcome = Controller(resolved, folder / "runs", executor, executor.resources, ["beyondrl sweep small.yaml"]).run(
+        progress_for(Console(file=io.StringIO()))
+    )
+    assert not outcome.failures
+    return folder / "runs"

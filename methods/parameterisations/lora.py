@@ -7,9 +7,10 @@ All linear layers except the output head are adapted.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harness.policy import Policy
+if TYPE_CHECKING:
+    from harness.policy import Policy
 
 
 @dataclass(frozen=True)

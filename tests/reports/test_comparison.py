@@ -1,0 +1,69 @@
+"""Ranks, ties and verdicts on matrices whose answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from reports.comparison import compare
+from reports.sweep_data import MethodData, SweepData
+from reports.verdict import verdict
+
+
+def method(name: str, accuracy: float, seeds: int = 3, items: int = 300, seed: int = 0) -> MethodData:
+    scores = (np.random.default_rng(seed).random((seeds, items)) < accuracy).astype(float)
+    runs = [{"seed": s} for s in range(seeds)]
+    return MethodData(name, None, runs, list(range(seeds)), scores, [], [], [], seeds)
+
+
+def data(*methods: MethodData) -> SweepData:
+    return SweepData({}, list(methods), [], [], [])
+
+
+def test_clear_differences_are_ranked_and_close_ones_share_a_rank() -> None:
+    found = compare(data(method("base", 0.1, seed=1), method("a", 0.5, seed=2), method("b", 0.505, seed=3)))
+    ranks = {one.method.name: one.rank_text for one in found.standings}
+    assert ranks == {"a": "1=", "b": "1=", "base": "3"}
+    text = " ".join(verdict(found))
+    assert "tied with" in text and "highest accuracy" in text and "Over the untuned base" in text
+
+
+def test_one_leader_is_called_ahead() -> None:
+    found = compare(data(method("base", 0.1, seed=1), method("a", 0.8, seed=2), method("b", 0.5, seed=3)))
+    assert [one.rank_text for one in found.standings] == ["1", "2", "3"]
+    assert verdict(found)[0].startswith("a has the highest accuracy") and "ahead of every other" in verdict(found)[0]
+
+
+def test_a_contrast_turned_round_has_the_other_sign() -> None:
+    found = compare(data(method("a", 0.8, seed=2), method("b", 0.5, seed=3)))
+    one, other = found.contrast("a", "b"), found.contrast("b", "a")
+    assert one is not None and other is not None
+    assert one.difference.mean == -other.difference.mean and one.difference.low == -other.difference.high
+    assert one.p == other.p
+
+
+def test_fewer_than_three_seeds_have_a_row_and_no_rank() -> None:
+    found = compare(data(method("base", 0.1, seed=1), method("a", 0.9, seeds=2), method("b", 0.5, seed=3)))
+    assert {one.method.name: one.rank for one in found.standings} == {"a": None, "b": 1, "base": 2}
+    lonely = compare(data(method("a", 0.9, seeds=1), method("b", 0.5, seeds=2)))
+    assert verdict(lonely)[0].startswith("No ranking")
+
+
+def test_worse_than_base_is_said() -> None:
+    found = compare(data(method("base", 0.6, seed=1), method("a", 0.1, seed=2), method("b", 0.6, seed=3)))
+    text = " ".join(verdict(found))
+    assert "Worse than the untuned base: a" in text and "Not distinguishable from the untuned base: b" in text
+
+
+def test_items_are_paired() -> None:
+    """The same small gain on every seed is seen through a large spread between questions."""
+    rng = np.random.default_rng(0)
+    hard = rng.random((1, 400)) < 0.5
+    a = MethodData("a", None, [{}] * 3, [0, 1, 2], np.repeat(hard, 3, 0).astype(float), [], [], [], 3)
+    better = hard | (rng.random((1, 400)) < 0.06)
+    b = MethodData("b", None, [{}] * 3, [0, 1, 2], np.repeat(better, 3, 0).astype(float), [], [], [], 3)
+    contrast = compare(data(a, b)).contrast("b", "a")
+    assert contrast is not None and not contrast.tied and contrast.difference.mean < 0.06
+
+
+def test_nothing_finished_is_said() -> None:
+    assert "nothing to compare" in verdict(compare(data()))[0]

@@ -1,0 +1,96 @@
+"""The report of a real sweep: what it must hold, that it stands alone, and that its figures are the database's."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UserError
+from reports.build import Report, write_report
+from reports.leaderboard import leaderboard_text
+from reports.tables import Table
+from results.database import query
+from results.ingest import ingest
+
+
+@pytest.fixture(scope="module")
+def database(swept: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("database") / "small.duckdb"
+    ingest(swept, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def report(database: Path, tmp_path_factory: pytest.TempPathFactory) -> Report:
+    return write_report(database, "small", tmp_path_factory.mktemp("out"))
+
+
+SECTIONS = ("Leaderboard", "Every pair", "Learning curves", "Score against cost", "Answers", "Tuning",
+            "Failures and refusals", "Environment", "Make it again")  # fmt: skip
+
+
+def test_both_forms_hold_every_section_and_every_method(report: Report) -> None:
+    for text, heading in ((report.html.read_text(), "<h2>{}</h2>"), (report.markdown.read_text(), "## {}")):
+        for section in SECTIONS:
+            assert heading.format(section) in text
+        for word in ("base", "sft", "lora-es", "beyondrl sweep small.yaml", "truncated", "not parsed"):
+            assert word in text
+
+
+def test_the_page_is_well_formed_and_needs_nothing_from_elsewhere(report: Report) -> None:
+    text = report.html.read_text()
+
+    class Reader(HTMLParser):
+        open: list[str] = []
+        pictures = 0
+
+        def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+            values = dict(attributes)
+            assert "href" not in values
+            if tag == "img":
+                self.pictures += 1
+                assert (values["src"] or "").startswith("data:image/svg+xml;base64,") and values["alt"]
+            if tag not in ("img", "meta", "link", "br"):
+                self.open.append(tag)
+
+        def handle_endtag(self, tag: str) -> None:
+            assert self.open.pop() == tag
+
+    reader = Reader()
+    reader.feed(text)
+    assert reader.open == [] and reader.pictures >= 6
+    assert "http" not in re.sub(r"http://www.w3.org/\S+", "", text.split("<h2>Make it again")[0])
+
+
+def test_markdown_pictures_are_there(report: Report) -> None:
+    named = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", report.markdown.read_text())
+    assert len(named) >= 6
+    for name in named:
+        assert (report.markdown.parent / name).read_text().lstrip().startswith("<?xml")
+
+
+def test_the_accuracies_are_the_databases(report: Report, database: Path) -> None:
+    _, rows = query(database, "SELECT method, accuracy FROM leaderboard")
+    text = report.markdown.read_text()
+    for name, accuracy in rows:
+        assert re.search(rf"\| {name} \| {100 * accuracy:.1f} \[", text)
+
+
+def test_the_terminals_leaderboard_fits_where_it_is_shown(database: Path) -> None:
+    for width in (50, 80, 140):
+        lines = leaderboard_text(database, "small", width).splitlines()
+        table = [line for line in lines if line.lstrip().startswith(("rank", "1", "2", "3"))]
+        assert len(table) == 4 and all(len(line) <= width for line in table)
+
+
+def test_an_unknown_sweep_names_the_nearest(database: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="'small'"):
+        write_report(database, "smal", tmp_path)
+
+
+def test_a_cell_cannot_break_a_table() -> None:
+    table = Table("t", ["method", "x"], [["a|b\nc", "<script>"]])
+    assert "a\\|b c" in table.markdown() and "&lt;script&gt;" in table.html()

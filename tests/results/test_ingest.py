@@ -1,0 +1,133 @@
+"""The database: twice is once, rebuilt is the same, and what is not ours is refused in one sentence."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from harness.errors import UserError
+from harness.record import all_runs
+from reports.build import write_report
+from results.database import connect, query
+from results.ingest import ingest
+
+TABLES = ("runs", "stages", "metrics", "curve", "samples", "environments", "sweeps", "arms", "trials", "finals")
+
+
+def everything(database: Path) -> dict[str, list[object]]:
+    with connect(database) as connection:
+        return {table: connection.execute(f"SELECT * FROM {table} ORDER BY ALL").fetchall() for table in TABLES}
+
+
+@pytest.fixture
+def database(swept: Path, tmp_path: Path) -> Path:
+    ingest(swept, tmp_path / "a.duckdb")
+    return tmp_path / "a.duckdb"
+
+
+def test_every_run_is_there_with_what_its_files_say(swept: Path, database: Path) -> None:
+    directories = all_runs(swept)
+    assert len(directories) == 13  # 2 methods x 2 trials + 3 arms x 3 seeds
+    _, rows = query(database, "SELECT run_id, accuracy, flops, seed FROM runs")
+    by_id = {row[0]: row[1:] for row in rows}
+    for directory in directories:
+        result, spec = directory.read_result(), directory.read_spec()
+        assert by_id[spec.run_id] == (result.score.accuracy, result.meters.flops, spec.seed)
+    _, ((answers, right),) = query(
+        database, "SELECT count(*), sum(correct::INT) FROM samples s JOIN runs r USING (run_id) WHERE split = 'test'"
+    )
+    assert answers == 9 * 12 * 2
+    scores = [d.read_result().score.accuracy for d in directories if d.read_spec().evaluation.split == "test"]
+    assert right == pytest.approx(sum(scores) * 24)
+
+
+def test_the_views_answer_the_first_questions(database: Path) -> None:
+    names, rows = query(database, "SELECT method, seeds, accuracy FROM leaderboard WHERE sweep = 'small'")
+    assert names == ["method", "seeds", "accuracy"]
+    assert {row[0]: row[1] for row in rows} == {"base": 3, "sft": 3, "lora-es": 3}
+    assert [row[2] for row in rows] == sorted((row[2] for row in rows), reverse=True)
+    _, cells = query(database, "SELECT count(*) FROM item_scores")
+    assert cells == [(9 * 12,)]
+    _, costs = query(database, "SELECT method, trials FROM tuning_cost ORDER BY method")
+    assert costs == [("lora-es", 2), ("sft", 2)]
+    assert query(database, "SELECT count(*) FROM pareto")[1][0][0] >= 1
+    assert query(database, "SELECT sum(runs) FROM coverage")[1] == [(13,)]
+
+
+def test_ingesting_twice_is_ingesting_once(swept: Path, database: Path) -> None:
+    before = everything(database)
+    summary = ingest(swept, database)
+    assert (summary.new, summary.updated, summary.unchanged) == (0, 0, 13)
+    assert everything(database) == before
+
+
+def test_a_rebuilt_database_makes_the_same_report_to_the_byte(swept: Path, database: Path, tmp_path: Path) -> None:
+    first = write_report(database, "small", tmp_path / "first")
+    before = everything(database)
+    ingest(swept, database, rebuild=True)
+    assert everything(database) == before
+    second = write_report(database, "small", tmp_path / "second")
+    assert first.html.read_bytes() == second.html.read_bytes()
+    assert first.markdown.read_bytes() == second.markdown.read_bytes()
+
+
+def test_a_changed_run_is_taken_up_again(swept: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(swept, runs)
+    database = tmp_path / "b.duckdb"
+    ingest(runs, database)
+    directory = all_runs(runs)[0]
+    result = json.loads(directory.result.read_text())
+    result["score"]["accuracy"] = 0.123
+    directory.result.write_text(json.dumps(result))
+    summary = ingest(runs, database)
+    assert (summary.updated, summary.unchanged) == (1, 12)
+    assert query(database, "SELECT count(*) FROM runs WHERE accuracy = 0.123")[1] == [(1,)]
+
+
+def test_half_written_runs_are_rows_and_no_errors(swept: Path, tmp_path: Path) -> None:
+    """Whatever file a killed run stopped at, ingest takes what is there."""
+    runs = tmp_path / "runs"
+    shutil.copytree(swept, runs)
+    directory = next(d for d in all_runs(runs) if d.read_spec().method.name == "sft")
+    directory.result.unlink()
+    directory.samples.unlink()
+    text = directory.events.read_text()
+    directory.events.write_text(text[: len(text) - 7])  # a line cut in its middle
+    ingest(runs, tmp_path / "c.duckdb")
+    run_id = directory.read_spec().run_id
+    _, ((status, accuracy),) = query(
+        tmp_path / "c.duckdb", f"SELECT status, accuracy FROM runs WHERE run_id = '{run_id}'"
+    )
+    assert (status, accuracy) == ("stale", None)
+
+
+def test_missing_foreign_and_newer_databases_are_refused(swept: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="beyondrl ingest"):
+        query(tmp_path / "none.duckdb", "SELECT 1")
+    foreign = tmp_path / "foreign.duckdb"
+    duckdb.connect(str(foreign)).execute("CREATE TABLE theirs (x INTEGER)").close()
+    with pytest.raises(UserError, match="something else"):
+        ingest(swept, foreign, rebuild=True)
+    assert duckdb.connect(str(foreign)).execute("SELECT count(*) FROM theirs").fetchall() == [(0,)]
+    text = tmp_path / "text.duckdb"
+    text.write_text("no database at all, but long enough to be looked at" * 100)
+    with pytest.raises(UserError, match="cannot be opened"):
+        query(text, "SELECT 1")
+    newer = tmp_path / "newer.duckdb"
+    ingest(swept, newer)
+    duckdb.connect(str(newer)).execute("UPDATE meta SET schema_version = 99").close()
+    with pytest.raises(UserError, match="99"):
+        ingest(swept, newer)
+
+
+def test_a_mistake_in_sql_is_one_sentence_and_writing_is_refused(database: Path) -> None:
+    with pytest.raises(UserError, match="accurcy"):
+        query(database, "SELECT accurcy FROM runs")
+    with pytest.raises(UserError):
+        query(database, "DROP TABLE runs")
+    assert query(database, "SELECT count(*) FROM runs")[1] == [(13,)]
