@@ -26,11 +26,17 @@ def build_model(
         raise unknown("lab recipe", name, RECIPES, "beyondrl lab list")
     from cli.places import require_writable
     from harness.lab.build import build
+    from harness.lab.card import write_card
 
     directory = out if out is not None else Path(f"lab-{name}")
     require_writable(directory, "--out")
     terminal = console()
-    build(RECIPES[name], directory, lambda line: terminal.print(line, markup=False, highlight=False))
+
+    def log(line: str) -> None:
+        terminal.print(line, markup=False, highlight=False)
+
+    build(RECIPES[name], directory, log)
+    write_card(RECIPES[name], directory, log)
     terminal.print(f"Built {name} in {directory}; use it as --model {directory}.", highlight=False, soft_wrap=True)
 
 
@@ -40,4 +46,5 @@ def list_recipes(json: Json = False) -> None:
     from harness.lab.recipe import RECIPES
 
     columns = ("name", "layers", "hidden_size", "tokens", "seed")
-    show([recipe.model_dump() for recipe in RECIPES.values()], json, columns)
+    rows = [{**r.model_dump(), "tokens": sum(phase.tokens for phase in r.phases)} for r in RECIPES.values()]
+    show(rows, json, columns)

@@ -1,4 +1,4 @@
-"""Recipes of the lab's base models: architecture, corpus mixture, schedule and seed, each a frozen record.
+"""Recipes of the lab's base models: architecture, phases of training and seed, each a frozen record.
 
 A family is a module that follows `tasks.corpus.Family`, named by its import path, so that this file knows families
 as data and imports none of them.
@@ -9,14 +9,27 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 
+class Phase(BaseModel):
+    """One stretch of training with a fresh optimiser: its mixture, its length and its schedule."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    families: dict[str, float]
+    """Module that offers `sample(rng)` -> its share of the passages."""
+    tokens: int
+    """Training tokens, padding not counted."""
+    learning_rate: float
+    """Peak of a linear warm-up and a cosine decay to a tenth."""
+    warmup_tokens: int = 500_000
+
+
 class Recipe(BaseModel):
     """Everything that decides the weights of a lab model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    families: dict[str, float]
-    """Module that offers `sample(rng)` -> its share of the passages."""
+    phases: tuple[Phase, ...]
     hidden_size: int
     layers: int
     heads: int
@@ -24,36 +37,35 @@ class Recipe(BaseModel):
     vocab_size: int
     window: int = 1024
     """Longest sequence in tokens (`max_position_embeddings`)."""
-    tokens: int
-    """Training tokens, padding not counted."""
     batch_tokens: int = 4096
     """Tokens in a batch, padding included."""
-    learning_rate: float
-    """Peak of a linear warm-up and a cosine decay to a tenth."""
-    warmup_tokens: int = 500_000
     weight_decay: float = 0.1
     seed: int = 0
+    measured: dict[str, tuple[str, ...]] = {}
+    """Task -> levels that the model's card reports."""
+    probed: tuple[str, ...] = ()
+    """Families whose held-out probes the card reports."""
 
+
+_OTHERS = {"tasks.corpus.sudoku": 0.14, "tasks.corpus.words": 0.16, "tasks.corpus.filler": 0.10}
 
 RECIPES = {
     recipe.name: recipe
     for recipe in (
         Recipe(
             name="lab",
-            families={
-                "tasks.countdown.corpus": 0.60,
-                "tasks.corpus.sudoku": 0.14,
-                "tasks.corpus.words": 0.16,
-                "tasks.corpus.filler": 0.10,
-            },
+            phases=(
+                Phase(families={"tasks.countdown.corpus": 0.60, **_OTHERS}, tokens=24_000_000, learning_rate=3e-3),
+                Phase(families={"tasks.countdown.practised": 0.60, **_OTHERS}, tokens=7_000_000, learning_rate=1.5e-3),
+            ),
             hidden_size=128,
             layers=4,
             heads=4,
             intermediate_size=384,
             vocab_size=1900,
-            tokens=24_000_000,
-            learning_rate=3e-3,
             seed=20261123,
+            measured={"countdown": ("L0", "L1", "L2", "L3", "L4")},
+            probed=tuple(_OTHERS),
         ),
     )
 }

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from harness.context import StageContext
 
 Tensors = dict[str, "torch.Tensor"]
+_ROUNDING = 1e-12  # relative to the largest fitness; float64 sums of a thousand rewards err by less
 
 
 @dataclass(frozen=True)
@@ -129,8 +130,11 @@ def noise(stage: StageContext, member: int, name: str, shape: torch.Size) -> tor
 
 
 def shaped(fitness: np.ndarray) -> np.ndarray:
-    """z-scores with the population's own standard deviation; all zero when every member scored the same."""
-    if fitness.max() == fitness.min():
+    """z-scores with the population's own standard deviation; all zero when every member scored the same.
+
+    Equal rewards summed in another order differ by a rounding error, which must not be blown up to a z-score of 1.
+    """
+    if np.ptp(fitness) <= _ROUNDING * np.abs(fitness).max():
         return np.zeros_like(fitness)
     return (fitness - fitness.mean()) / fitness.std()
 

@@ -2,7 +2,9 @@
 
 `Document(facts, text)` holds 1 to 8 facts ("the code of falcon is 417.") among noise sentences; `question` asks for
 one of them, or for one that the document does not hold, whose answer is " unknown". Half of the passages ask
-everything once more in shuffled order. Stages 0 to 3 are terse lists of pairs, then come sentences, then noise. A fact (relation, key, value) is either for training or held out, so probe documents share no fact with samples.
+everything once more in shuffled order. Stages 0 to 3 are
+terse lists of pairs, then come sentences, then noise. A fact (relation, key, value) is either for training or held
+out, so probe documents share no fact with samples.
 """
 
 from __future__ import annotations

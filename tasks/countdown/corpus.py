@@ -18,8 +18,13 @@ def compact_prompt(instance: Instance) -> str:
     return f"{','.join(map(str, instance.numbers))}={instance.target}>"
 
 
+def draw_question(rng: random.Random) -> Instance:
+    """An instance of the pretrain split, the levels in the shares of `WEIGHTS`."""
+    return draw(LEVELS[rng.choices(_NAMES, _SHARES)[0]], "pretrain", rng)
+
+
 def sample(rng: random.Random) -> Passage:
     """One searcher at work on one instance of the pretrain split."""
-    instance = draw(LEVELS[rng.choices(_NAMES, _SHARES)[0]], "pretrain", rng)
+    instance = draw_question(rng)
     tries, _ = crowd(rng).search(instance.numbers, instance.target, rng)
     return Passage(compact_prompt(instance), write_trace(tries))

@@ -2,7 +2,7 @@
 
 A trace is `try;try;...#answer`, each try its steps with their results (`5*7=35,35-3=32`). A searcher has a skill (the
 best of how many random plans it tries next), a patience (the chance to go on after a failed try) and an attention
-(the chance to notice a success). The expert's traces are Countdown's demonstrations; a crowd of searchers of all
+(the chance to notice a success). Systematic traces are Countdown's demonstrations; a crowd of searchers of all
 kinds, most of whom give up with a wrong answer, is what a base model is pre-trained on (after the idea of
 'Stream of Search', arXiv 2404.03683, section 3).
 """
@@ -50,7 +50,15 @@ def crowd(rng: random.Random) -> Searcher:
     return Searcher(skill=skill, patience=patience, attention=0.9, max_tries=9)
 
 
-EXPERT = Searcher(skill=40, patience=1.0, attention=1.0, max_tries=6)
+HASTY_SKILLS = (4, 16, 40, 40)
+SYSTEMATIC = Searcher(skill=16, patience=1.0, attention=1.0, max_tries=6)
+SYSTEMATIC_MARK = "?"
+"""Opens the trace of a systematic search."""
+
+
+def hasty(rng: random.Random) -> Searcher:
+    """One who guesses well and mostly stops after the first guess."""
+    return Searcher(rng.choice(HASTY_SKILLS), patience=rng.betavariate(1.0, 3.0), attention=0.95, max_tries=3)
 
 
 def write_trace(tries: list[Plan]) -> str:
@@ -59,9 +67,9 @@ def write_trace(tries: list[Plan]) -> str:
 
 
 def demonstrate(numbers: tuple[int, ...], target: int, rng: random.Random) -> list[Plan]:
-    """An expert's tries, the last of which is right: if the search runs out, a plan found by enumeration ends it."""
+    """A systematic search whose last try is right: if the search runs out, a plan found by enumeration ends it."""
     shuffled = tuple(rng.sample(numbers, len(numbers)))
-    tries, found = EXPERT.search(shuffled, target, rng)
+    tries, found = SYSTEMATIC.search(shuffled, target, rng)
     if not found:
         solution = next((plan for plan in all_plans(tuple(sorted(numbers))) if plan.value == target), None)
         if solution is None:

@@ -39,6 +39,7 @@ class Countdown:
 
     name: str
     version: int
+    levels: tuple[str, ...] = (*LEVELS, *ALIASES)
     offers: frozenset[Offer] = frozenset({"demonstrations", "verifier"})
     stop: str | None = None
 
@@ -96,7 +97,7 @@ class Countdown:
         return self._graded(completion, True, True, "ok", parsed)
 
     def demonstration(self, item: Item) -> str:
-        """An expert's search that ends in a right answer; always the same for an item."""
+        """A systematic search that ends in a right answer; always the same for an item."""
         rng = random.Random(f"countdown demonstration {item.id}")
         tries = demonstrate(tuple(item.data["numbers"]), int(item.data["target"]), rng)
         return write_demonstration(self.style, tries)
@@ -172,20 +173,28 @@ def _read_file(path: Path) -> dict[str, list[Item]]:
         records = json.loads(path.read_text())
         if not isinstance(records, list) or not records:
             raise ValueError("it holds no list of records")
-        rows = [(tuple(map(int, record["numbers"])), str(Fraction(str(record["target"])))) for record in records]
+        rows = [(_numbers(record["numbers"]), _target(record["target"])) for record in records]
     except OSError as error:
         raise UserError(f"The Countdown file {path} cannot be read: {error.strerror}.") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
         raise UserError(
             f"{path} is no Countdown file (a JSON list of records with numbers and target): {error}."
         ) from None
-    items = [
-        Item(
-            hashlib.sha256(f"{sorted(numbers)}={target}".encode()).hexdigest()[:16],
-            "",
-            {"numbers": list(numbers), "target": target},
-        )
-        for numbers, target in rows
-    ]
-    half = _FILE_TRAIN // 2
-    return {"train": items[:half], "val": items[half:_FILE_TRAIN], "test": items[_FILE_TRAIN:], "pretrain": []}
+    splits: dict[str, list[Item]] = {name: [] for name, _ in SPLITS}
+    for place, (numbers, target) in enumerate(rows):
+        split = "train" if place < _FILE_TRAIN // 2 else "val" if place < _FILE_TRAIN else "test"
+        identity = hashlib.sha256(f"{sorted(numbers)}={Fraction(target)}".encode()).hexdigest()[:16]
+        splits[split].append(Item(identity, split, {"numbers": list(numbers), "target": target}))
+    return splits
+
+
+def _numbers(given: object) -> tuple[int, ...]:
+    if not isinstance(given, list) or not given or any(type(number) is not int for number in given):
+        raise ValueError(f"{given!r} is no list of whole numbers")
+    return tuple(given)
+
+
+def _target(given: object) -> str:
+    """The target as the prompt shows it; `Fraction` reads it exactly."""
+    exact = Fraction(str(given))
+    return str(exact) if exact.denominator == 1 else str(given)

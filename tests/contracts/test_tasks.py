@@ -7,18 +7,21 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 
 from harness import load_task
-from harness.contracts import Prompt, Task
+from harness.contracts import Item, Prompt, Task
 from harness.errors import UserError
-from harness.registry import tasks
+from harness.registry import find_task, tasks
 
+Gold = Callable[[Item], str]
 EVERY = sorted(tasks())
 SPLITS = ("train", "val", "test")
-N = 40
+N = 12
+QUICK_SECONDS = 0.05
 
 HOSTILE = {
     "empty": "",
@@ -35,35 +38,81 @@ HOSTILE = {
     "exponent": "1e999999",
     "underscores": "1_000_000",
     "latex": "\\frac{" * 20_000,
+    "closed tags": "<answer>1</answer>" * 20_000,
+    "thoughts": "<think>" * 50_000,
+    "long answer": "<answer>" + "1+" * 50_000 + "1</answer>",
+    "long mark": "#" + "(" * 50_000 + "1" + ")" * 50_000,
+    "surrogate": "\ud800" * 1000,
+    "lines": "\r\n" * 100_000,
+    "fullwidth answer": "#３＋４ <answer>３＋４</answer>",
+    "lambda": "#(lambda: 0)() <answer>(lambda: 0)()</answer>",
 }
 
 
-@pytest.fixture(params=EVERY)
+def _levels() -> list[tuple[str, str | None]]:
+    """Every task at its defaults and at every level it names."""
+    found: list[tuple[str, str | None]] = [(name, None) for name in EVERY]
+    for name in EVERY:
+        if "level" in find_task(name).parameters:
+            found += [(name, level) for level in find_task(name).build.levels]  # type: ignore[attr-defined]
+    return found
+
+
+def _load(name: str, level: str | None) -> Task:
+    return load_task(name) if level is None else load_task(name, level=level)
+
+
+@pytest.fixture(scope="module", params=_levels(), ids=lambda pair: "-".join(filter(None, pair)))
 def task(request: pytest.FixtureRequest) -> Task:
-    return load_task(request.param)
+    return _load(*request.param)
+
+
+@pytest.fixture(scope="module")
+def gold(task: Task) -> Gold:
+    """The gold answer of an item, found once."""
+    found: dict[str, str] = {}
+
+    def of(item: Item) -> str:
+        if item.id not in found:
+            found[item.id] = task.demonstration(item)
+        return found[item.id]
+
+    return of
 
 
 def text_of(prompt: Prompt) -> str:
     return prompt if isinstance(prompt, str) else " ".join(str(turn["content"]) for turn in prompt)
 
 
-def test_gold_is_right(task: Task) -> None:
+def test_gold_is_right(task: Task, gold: Gold) -> None:
     if "demonstrations" not in task.offers:
         pytest.fail(f"{task.name} offers no demonstrations: say here how its gold answer is found")
     for split in SPLITS:
         for item in task.items(split, N):
-            grade = task.grade(item, task.demonstration(item))
+            grade = task.grade(item, gold(item))
             assert grade.correct and grade.well_formed and grade.reward > 0, (item, grade)
 
 
 @pytest.mark.parametrize("name", sorted(HOSTILE))
 def test_hostile_text_is_wrong_and_quick(task: Task, name: str) -> None:
     item = task.items("val", 1)[0]
-    started = time.perf_counter()
-    grade = task.grade(item, HOSTILE[name])
-    assert time.perf_counter() - started < 0.5
-    assert not grade.correct and grade.reward < 1
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        grade = task.grade(item, HOSTILE[name])
+        seconds.append(time.perf_counter() - started)
+    assert min(seconds) < QUICK_SECONDS
+    assert not grade.correct and grade.reward == 0
     assert grade.reason and grade.reason != "ok"
+
+
+def test_a_grade_is_the_same_each_time(task: Task, gold: Gold) -> None:
+    """Grading is pure: neither the order of the answers nor what was graded before counts."""
+    items = task.items("val", 4)
+    texts = [gold(items[0]), "", HOSTILE["tags"], text_of(task.prompt(items[1]))]
+    first = [[task.grade(item, text) for text in texts] for item in items]
+    backwards = [[task.grade(item, text) for text in reversed(texts)] for item in reversed(items)]
+    assert first == [row[::-1] for row in backwards[::-1]]
 
 
 def test_the_prompt_is_no_answer(task: Task) -> None:
@@ -71,10 +120,24 @@ def test_the_prompt_is_no_answer(task: Task) -> None:
         assert not task.grade(item, text_of(task.prompt(item))).correct
 
 
-def test_one_items_answer_is_not_anothers(task: Task) -> None:
+def test_the_prompt_does_not_hold_the_answer(task: Task, gold: Gold) -> None:
+    for item in task.items("val", N):
+        answer = task.grade(item, gold(item)).parsed
+        assert answer is not None and answer in gold(item)
+        prompt = text_of(task.prompt(item))
+        assert gold(item) not in prompt and not (len(answer) > 3 and answer in prompt)
+
+
+def test_a_gold_answer_fits_the_limit(task: Task, gold: Gold) -> None:
+    """A word is one token or more: an answer of more words than tokens could not be written."""
+    for item in task.items("val", N):
+        assert len(gold(item).split()) <= task.max_new_tokens
+
+
+def test_one_items_answer_is_not_anothers(task: Task, gold: Gold) -> None:
     items = task.items("val", N)
     for item, other in pairwise(items):
-        assert not task.grade(item, task.demonstration(other)).correct
+        assert not task.grade(item, gold(other)).correct
 
 
 def test_splits_are_disjoint_and_ids_unique(task: Task) -> None:
@@ -89,8 +152,21 @@ def test_splits_are_disjoint_and_ids_unique(task: Task) -> None:
             seen[question] = split
 
 
-def test_fewer_items_are_the_first_of_more(task: Task) -> None:
-    assert list(task.items("test", N))[: N // 2] == list(task.items("test", N // 2))
+@pytest.mark.parametrize("split", SPLITS)
+def test_fewer_items_are_the_first_of_more(task: Task, split: str) -> None:
+    assert list(task.items(split, N))[: N // 2] == list(task.items(split, N // 2))
+    assert list(task.items(split, 0)) == []
+
+
+@pytest.mark.parametrize(("name", "level"), _levels())
+def test_items_do_not_depend_on_what_was_asked_before(name: str, level: str | None) -> None:
+    """Few first and then more, or another split first: the same items."""
+    one, other = _load(name, level), _load(name, level)
+    for n in (1, 5):
+        one.items("test", n)
+    one.items("train", 3)
+    assert list(one.items("test", N)) == list(other.items("test", N))
+    assert list(one.items("train", 6)) == list(other.items("train", 6))
 
 
 def test_an_unknown_split_is_refused_in_one_sentence(task: Task) -> None:
@@ -98,26 +174,25 @@ def test_an_unknown_split_is_refused_in_one_sentence(task: Task) -> None:
         task.items("trian", 1)
 
 
-@pytest.mark.parametrize("name", EVERY)
-def test_items_and_prompts_are_the_same_in_another_process(name: str) -> None:
-    program = f"""
-import json
-from harness import load_task
-task = load_task({name!r})
-print(json.dumps([[i.id, task.prompt(i), task.demonstration(i)] for i in task.items("test", 10)]))
-"""
-    found = [
-        json.loads(
-            subprocess.run(
-                [sys.executable, "-c", program],
-                env={**os.environ, "PYTHONHASHSEED": seed},
-                capture_output=True,
-                text=True,
-                check=True,
-            ).stdout
+def test_items_and_prompts_are_the_same_in_another_process() -> None:
+    """Every task and level, under two other hash seeds."""
+    program = (
+        "import json, sys; from harness import load_task\n"
+        "for name, level in json.loads(sys.argv[1]):\n"
+        "    task = load_task(name) if level is None else load_task(name, level=level)\n"
+        "    print(json.dumps([[i.id, task.prompt(i), task.demonstration(i)] for i in task.items('test', 4)]))"
+    )
+    pairs = _levels()
+    here = []
+    for pair in pairs:
+        task = _load(*pair)
+        here.append([[i.id, task.prompt(i), task.demonstration(i)] for i in task.items("test", 4)])
+    for seed in ("1", "2"):
+        answer = subprocess.run(
+            [sys.executable, "-c", program, json.dumps(pairs)],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
         )
-        for seed in ("1", "2")
-    ]
-    task = load_task(name)
-    assert found[0] == found[1]
-    assert found[0] == [[i.id, task.prompt(i), task.demonstration(i)] for i in task.items("test", 10)]
+        assert [json.loads(line) for line in answer.stdout.splitlines()] == here

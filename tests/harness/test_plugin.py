@@ -109,10 +109,12 @@ def install(source: Path, site: Path, name: str, method: str = METHOD, task: str
 
 
 def command_line(site: Path, folder: Path) -> Beyondrl:
+    path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))
+
     def beyondrl(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "cli.main", *arguments],
-            env={**os.environ, "PYTHONPATH": str(site)},
+            env={**os.environ, "PYTHONPATH": path},
             cwd=folder,
             capture_output=True,
             text=True,

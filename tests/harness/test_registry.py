@@ -75,7 +75,7 @@ def test_a_name_like_no_other_gets_the_whole_list() -> None:
 
 
 def test_an_unknown_parameter_gets_the_nearest_match() -> None:
-    with pytest.raises(UserError, match="'learnin_rate'.*Did you mean 'learning_rate'"):
+    with pytest.raises(UserError, match=r"'learnin_rate'.*Did you mean 'learning_rate'"):
         load_method("sft", learnin_rate=1e-3)
     with pytest.raises(UserError, match="Did you mean 'level'"):
         load_task("countdown", lvel="L1")

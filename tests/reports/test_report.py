@@ -44,8 +44,10 @@ def test_the_page_is_well_formed_and_needs_nothing_from_elsewhere(report: Report
     text = report.html.read_text()
 
     class Reader(HTMLParser):
-        open: list[str] = []
-        pictures = 0
+        def __init__(self) -> None:
+            super().__init__()
+            self.open: list[str] = []
+            self.pictures = 0
 
         def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
             values = dict(attributes)
