@@ -13,6 +13,7 @@ import os
 import socket
 import threading
 import time
+import uuid
 from pathlib import Path
 from types import TracebackType
 
@@ -35,6 +36,8 @@ def age(path: Path) -> float | None:
         return None
     except ValueError:
         return float("inf")
+    if not {"host", "pid", "started"} <= set(holder):
+        return float("inf")
     if holder["host"] == socket.gethostname() and not _alive(holder["pid"], holder["started"]):
         return float("inf")
     return seconds
@@ -45,6 +48,12 @@ class Lease:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._claim = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "started": _started(os.getpid()),
+            "claim": uuid.uuid4().hex,
+        }
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -55,16 +64,23 @@ class Lease:
             held = age(self.path)
             if held is not None and held < LEASE_SECONDS:
                 raise LeaseHeld(f"{self.path.parent} is being worked on")
-            pid = os.getpid()
-            write_json(self.path, {"host": socket.gethostname(), "pid": pid, "started": _started(pid)})
+            write_json(self.path, self._claim)
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
         self._thread.start()
         return self
 
     def _beat(self) -> None:
         while not self._stop.wait(_BEAT_SECONDS):
-            with contextlib.suppress(FileNotFoundError):
-                os.utime(self.path)
+            if self._is_ours():
+                with contextlib.suppress(FileNotFoundError):
+                    os.utime(self.path)
+
+    def _is_ours(self) -> bool:
+        """Whether nobody took the lease over, as somebody may from a process that slept too long."""
+        try:
+            return bool(json.loads(self.path.read_text()) == self._claim)
+        except (FileNotFoundError, ValueError):
+            return False
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -72,7 +88,8 @@ class Lease:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        self.path.unlink(missing_ok=True)
+        if self._is_ours():
+            self.path.unlink(missing_ok=True)
 
 
 def _started(pid: int) -> float | None:

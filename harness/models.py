@@ -106,14 +106,26 @@ def _from_hub(name: str) -> ModelHandle:
     return ModelHandle(name, path, path.name)
 
 
-@cache
+_DECIDING = (
+    "*.safetensors", "config.json", "generation_config.json", "tokenizer*", "*.jinja", "vocab*", "merges.txt",
+)  # fmt: skip
+"""Files that decide what a model answers; a card or a log beside them does not."""
+
+
 def _digest(path: Path) -> str:
-    """SHA-256 over config, tokenizer and weights, 16 hexadecimal digits."""
+    """SHA-256 over weights, configuration, tokenizer and template, 16 hexadecimal digits."""
+    files = sorted({file for pattern in _DECIDING for file in path.glob(pattern) if file.is_file()})
+    return _digest_of(tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files))
+
+
+@cache
+def _digest_of(files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Read again only if a file's time or size has changed."""
     digest = hashlib.sha256()
-    for file in sorted([*path.glob("*.safetensors"), path / "config.json", path / "tokenizer.json"]):
-        if file.exists():
-            digest.update(file.name.encode())
-            digest.update(file.read_bytes())
+    for file, _, _ in files:
+        digest.update(file.name.encode())
+        with file.open("rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
     return digest.hexdigest()[:16]
 
 

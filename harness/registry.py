@@ -104,7 +104,7 @@ def _entry(kind: str, name: str, version: int, build: Any, signature_of: Any, so
         if parameter.default is inspect.Parameter.empty:
             raise TypeError(f"{kind} {name!r}: parameter {key!r} needs a vetted default")
         fields[key] = (hints[key], parameter.default)
-    config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
     schema: type[BaseModel] = create_model(f"{name}_configuration", __config__=config, **fields)
     documentation = inspect.getdoc(build) or inspect.getdoc(inspect.getmodule(build)) or ""
     return Entry(kind, name, version, build, schema, documentation.split("\n")[0], build.__module__, source)
@@ -112,9 +112,10 @@ def _entry(kind: str, name: str, version: int, build: Any, signature_of: Any, so
 
 def _add(table: dict[str, Entry[Any]], entry: Entry[Any]) -> None:
     there = table.get(entry.name)
-    if there is not None and there.module != entry.module:
+    if there is not None and (there.module, there.build.__qualname__) != (entry.module, entry.build.__qualname__):
         raise UserError(
-            f"Two {entry.kind}s are called {entry.name!r}: in {there.module} and in {entry.module}; rename one."
+            f"Two {entry.kind}s are called {entry.name!r}: {there.build.__qualname__} in {there.module} and "
+            f"{entry.build.__qualname__} in {entry.module}; rename one."
         )
     table[entry.name] = entry
 

@@ -100,7 +100,7 @@ class RunSpec(Frozen):
 
     def canonical(self) -> str:
         """The one JSON text of this spec: sorted keys, no blanks, NaN refused."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @cached_property
     def run_id(self) -> str:

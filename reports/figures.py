@@ -63,16 +63,16 @@ def draw_figures(data: SweepData, comparison: Comparison) -> list[Figure]:
 
 
 _COST_AXES = (
-    ("device_seconds", "training and generation time of a run, s"),
-    ("flops", "floating-point operations of a run"),
-    ("generated_tokens", "generated tokens of a run"),
+    ("device_seconds", "time", "training and generation time of a run, s"),
+    ("flops", "operations", "floating-point operations of a run"),
+    ("generated_tokens", "generated tokens", "generated tokens of a run"),
 )
 _Looks = dict[str, tuple[str, str]]
 
 
 def _accuracy(comparison: Comparison, looks: _Looks) -> Figure:
     standings = comparison.standings[::-1]
-    with _panel("accuracy", "Test accuracy with 95% intervals", 0.9 + 0.42 * len(standings)) as (axes, done):
+    with _panel("accuracy", "Final accuracy with 95% intervals", 0.9 + 0.42 * len(standings)) as (axes, done):
         for row, one in enumerate(standings):
             colour, marker = looks[one.method.name]
             mean, low, high = (100 * x for x in (one.accuracy.mean, one.accuracy.low, one.accuracy.high))
@@ -89,13 +89,13 @@ def _accuracy(comparison: Comparison, looks: _Looks) -> Figure:
     return done("; ".join(f"{s.method.name} {100 * s.accuracy.mean:.1f}%" for s in comparison.standings))
 
 
-def _learning(data: SweepData, looks: _Looks, column: str, label: str) -> Figure | None:
+def _learning(data: SweepData, looks: _Looks, column: str, short: str, label: str) -> Figure | None:
     """Accuracy on val along the runs, mean over seeds at each point of the curve."""
     drawn = [(m, points) for m in data.methods if (points := _mean_curve(m, column)) and points[-1][0] > 0]
     if not drawn:
         return None
     silent = [m.name for m in data.methods if m.curve and m.name not in {one.name for one, _ in drawn}]
-    with _panel(f"learning-{column.replace('_', '-')}", "Learning: accuracy on val") as (axes, done):
+    with _panel(f"learning-{column.replace('_', '-')}", f"Accuracy on val by {short}") as (axes, done):
         for method, points in drawn:
             colour, marker = looks[method.name]
             x, y = [p[0] for p in points], [100 * p[1] for p in points]
@@ -108,9 +108,9 @@ def _learning(data: SweepData, looks: _Looks, column: str, label: str) -> Figure
     return done("; ".join(f"{m.name} ends at {100 * p[-1][1]:.1f}% after {count(p[-1][0])}" for m, p in drawn))
 
 
-def _cost(comparison: Comparison, looks: _Looks, column: str, label: str) -> Figure:
+def _cost(comparison: Comparison, looks: _Looks, column: str, short: str, label: str) -> Figure:
     """Accuracy on test against the cost of one final run, and (hollow) with its share of the tuning."""
-    with _panel(f"cost-{column.replace('_', '-')}", "Score against cost: test accuracy") as (axes, done):
+    with _panel(f"cost-{column.replace('_', '-')}", f"Final accuracy against {short}") as (axes, done):
         for one in comparison.standings:
             colour, marker = looks[one.method.name]
             alone, tuned = _costs(one, column)
@@ -134,7 +134,7 @@ def _best_so_far(data: SweepData, looks: _Looks) -> Figure | None:
     tuned = [method for method in data.methods if any(trial["value"] is not None for trial in method.trials)]
     if not tuned:
         return None
-    with _panel("tuning", "Tuning: best score on val so far") as (axes, done):
+    with _panel("tuning", "Best trial so far, on val") as (axes, done):
         for method in tuned:
             colour, marker = looks[method.name]
             cost, best, x, y = 0.0, 0.0, [], []

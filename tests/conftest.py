@@ -28,8 +28,8 @@ QUICK: dict[str, dict[str, object]] = {
     "sft": {"examples": 16, "batch_size": 4, "learning_rate": 1e-3},
     "dpo": {"prompts": 64, "samples": 8, "batch_size": 4, "learning_rate": 1e-4, "sampling_share": 0.9},
     "grpo": {"group_size": 4, "prompts_per_step": 4, "learning_rate": 1e-3, "examples": 32},
-    "es": {"population": 4, "prompts": 4, "examples": 16, "sigma": 0.05},
-    "lora-es": {"population": 4, "prompts": 4, "examples": 16, "rank": 2},
+    "es": {"population": 4, "prompts": 12, "examples": 16, "sigma": 0.05},
+    "lora-es": {"population": 4, "prompts": 12, "examples": 16, "rank": 2},
 }
 PROTOCOL = EvaluationProtocol(split="val", items=6, max_new_tokens=40, curve_points=2, curve_items=4)
 

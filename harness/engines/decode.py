@@ -2,7 +2,7 @@
 
 Rows form a grid [members, rows a member] (one member for an ordinary model): finished rows are dropped from the grid
 and from the key-value cache, so that a straggler does not keep a whole batch busy. A row's uniform random numbers are
-drawn by (step, row) before anything is dropped: what a row samples does not depend on who shares its batch.
+given by row and step from outside: what a row samples does not depend on who shares its batch.
 The cache is transformers' own `DynamicCache`.
 """
 
@@ -31,11 +31,14 @@ def decode(
     input_ids: torch.Tensor,
     attention_mask: torch.Tensor,
     sampling: Sampling,
-    generator: torch.Generator,
+    uniform: torch.Tensor | None,
     end_ids: tuple[int, ...],
     members: int = 1,
 ) -> Decoded:
-    """Decode left-padded prompts `input_ids` [rows, tokens]; row r belongs to member r // (rows / members)."""
+    """Decode left-padded prompts `input_ids` [rows, tokens]; row r belongs to member r // (rows / members).
+
+    `uniform` [rows, max_new_tokens] holds the numbers in [0, 1) that each row samples with; greedy needs none.
+    """
     rows = input_ids.shape[0]
     if rows % members:
         raise ValueError(f"{rows} rows do not divide among {members} members")
@@ -63,8 +66,7 @@ def decode(
             .logits[:, -1]
             .float()
         )
-        uniform = torch.rand(rows, generator=generator).to(device)[index]
-        tokens = choose(logits, sampling, uniform)
+        tokens = choose(logits, sampling, None if uniform is None else uniform[:, step].to(device)[index])
         chosen = torch.log_softmax(logits, -1).gather(-1, tokens[:, None])[:, 0]
         for row, alive, token, logprob in zip(
             index.tolist(), active.tolist(), tokens.tolist(), chosen.tolist(), strict=True
@@ -86,10 +88,12 @@ def decode(
     return Decoded(token_ids, logprobs)
 
 
-def choose(logits: torch.Tensor, sampling: Sampling, uniform: torch.Tensor) -> torch.Tensor:
+def choose(logits: torch.Tensor, sampling: Sampling, uniform: torch.Tensor | None) -> torch.Tensor:
     """The next token of every row: the most likely one, or the inverse of the cumulative distribution at `uniform`."""
     if sampling.temperature == 0.0:
         return logits.argmax(-1)
+    if uniform is None:
+        raise ValueError("sampling needs random numbers")
     probabilities = torch.softmax(logits / sampling.temperature, -1)
     if sampling.top_p < 1.0:
         ordered, order = probabilities.sort(-1, descending=True)

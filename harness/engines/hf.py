@@ -1,7 +1,7 @@
 """The embedded engine: a transformers model on whatever device it lies, decoded by `harness.engines.decode`.
 
 Prompts are tokenised here (chat messages through the model's own template), sorted by length so that a batch holds
-little padding, and answered in the order given. Batches are fixed by the prompts and `batch_rows` alone.
+little padding, and answered in the order given. What prompt i samples follows from the seed and i, not from its batch.
 """
 
 from __future__ import annotations
@@ -34,15 +34,21 @@ class HFEngine:
         training = self.model.training
         self.model.eval()
         try:
-            for number, start in enumerate(range(0, len(order), self.batch_rows)):
+            for start in range(0, len(order), self.batch_rows):
                 rows = order[start : start + self.batch_rows]
-                answers = complete(
-                    self.model, self.tokenizer, [ids[i] for i in rows], sampling, generator(seed, number)
-                )
+                uniform = uniforms(sampling, seed, rows)
+                answers = complete(self.model, self.tokenizer, [ids[i] for i in rows], sampling, uniform)
                 completions.update(zip(rows, answers, strict=True))
         finally:
             self.model.train(training)
         return [completions[i] for i in range(len(ids))]
+
+
+def uniforms(sampling: Sampling, seed: int, rows: Sequence[int]) -> torch.Tensor | None:
+    """Random numbers [rows, max_new_tokens], a stream for each row number; None where decoding is greedy."""
+    if sampling.temperature == 0.0:
+        return None
+    return torch.stack([torch.rand(sampling.max_new_tokens, generator=generator(seed, row)) for row in rows])
 
 
 def complete(
@@ -50,7 +56,7 @@ def complete(
     tokenizer: PreTrainedTokenizerBase,
     prompts: list[list[int]],
     sampling: Sampling,
-    random: torch.Generator,
+    uniform: torch.Tensor | None,
     members: int = 1,
 ) -> list[Completion]:
     """Answer one batch of tokenised prompts; with `members`, row r is answered by member r // (rows / members)."""
@@ -59,7 +65,7 @@ def complete(
     input_ids = torch.tensor([[pad] * (width - len(row)) + row for row in prompts], device=model.device)
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts], device=model.device)
     ends = end_ids(model, tokenizer)
-    out = decode(model, input_ids, mask, sampling, random, ends, members)
+    out = decode(model, input_ids, mask, sampling, uniform, ends, members)
     completions = []
     texts = tokenizer.batch_decode(out.token_ids, skip_special_tokens=True)
     for row, token_ids, logprobs, text in zip(prompts, out.token_ids, out.logprobs, texts, strict=True):

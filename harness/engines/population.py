@@ -17,8 +17,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from harness.contracts import Completion, Prompt, Sampling
-from harness.engines.hf import complete, encode
-from harness.streams import generator
+from harness.engines.hf import complete, encode, uniforms
 
 Tensors = dict[str, torch.Tensor]
 
@@ -49,14 +48,15 @@ class PopulationEngine:
         """`members` holds tensors [count, *shape] by parameter name; returns one list of completions a member.
 
         Greedy answers equal those of the merged model up to floating-point summation order. In sampling, every
-        member's n-th prompt uses the same random numbers only if the groups are equal; greedy needs none.
+        member's n-th prompt uses the same random numbers.
         """
         ids = [encode(self.tokenizer, prompt) for prompt in prompts]
         training = self.model.training
         self.model.eval()
         try:
             with members_of(self.model, members, count):
-                answers = complete(self.model, self.tokenizer, ids * count, sampling, generator(seed), members=count)
+                uniform = uniforms(sampling, seed, [*range(len(ids))] * count)
+                answers = complete(self.model, self.tokenizer, ids * count, sampling, uniform, members=count)
         finally:
             self.model.train(training)
         return [answers[i * len(ids) : (i + 1) * len(ids)] for i in range(count)]

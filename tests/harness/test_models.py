@@ -102,8 +102,8 @@ def _end_token(folder: Path) -> None:
         _one_bit,
         _configuration,
         _tokenizer,
-        pytest.param(_chat_template, marks=pytest.mark.xfail(strict=True, reason="the template is left out")),
-        pytest.param(_end_token, marks=pytest.mark.xfail(strict=True, reason="the end tokens are left out")),
+        _chat_template,
+        _end_token,
     ],
 )
 def test_whatever_changes_an_answer_changes_the_revision(folder: Path, tmp_path: Path, change) -> None:  # type: ignore[no-untyped-def]

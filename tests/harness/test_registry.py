@@ -159,6 +159,18 @@ def test_two_of_one_name_are_refused() -> None:
     assert find_method("sft").module == "methods.recipes.sft"
 
 
+def test_two_of_one_name_in_one_module_are_refused() -> None:
+    def first() -> Pipeline:
+        return Pipeline()
+
+    def second() -> Pipeline:
+        return Pipeline(few_shot=1)
+
+    method("twice", version=1)(first)
+    with pytest.raises(UserError, match="Two methods are called 'twice'"):
+        method("twice", version=1)(second)
+
+
 def test_a_task_without_a_constructor_has_no_parameters() -> None:
     @task("bare", version=2)
     class Bare:

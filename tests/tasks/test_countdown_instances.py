@@ -95,7 +95,7 @@ def test_the_papers_items() -> None:
     assert not {numbers for numbers, _ in sets if split_of(numbers) == "train"} & {
         tuple(sorted(item.data["numbers"])) for item in test
     }
-    assert all(task.solvable(item) for item in [*train, *test[:400]])
+    assert all(task.solvable(item) for item in [*train, *test[:60]])
     three = sum(len(item.data["numbers"]) == 3 for item in test) / 2000
     assert 0.4 < three < 0.6
 
