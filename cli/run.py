@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shlex
 import sys
 import time
@@ -158,6 +160,8 @@ def _show(spec: RunSpec, jobs: Jobs, as_json: bool) -> None:
     directory = jobs.directory(spec)
     if not directory.result.exists():
         failure = directory.read_failure()
+        if failure.failure == "disk":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory.path))
         raise UserError(
             f"The run failed in {failure.phase} ({failure.failure}): {failure.message.strip().partition(chr(10))[0]} "
             f"Its output is in {directory.path / 'output.log'}."

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -44,6 +45,8 @@ def failure_class(error: BaseException) -> str:
     if isinstance(error, FloatingPointError):
         return "nan"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        return "disk"
+    if os.strerror(errno.ENOSPC) in str(error):  # libraries in other languages wrap it in an error of their own
         return "disk"
     if isinstance(error, (KeyboardInterrupt, SystemExit)):
         return "killed"

@@ -207,16 +207,22 @@ class _Attempt:
         import pyarrow.parquet as pq
 
         temporary = self.directory.samples.with_suffix(f".{os.getpid()}.tmp")
-        pq.write_table(pa.Table.from_pylist(rows), temporary)
-        os.replace(temporary, self.directory.samples)
+        try:
+            pq.write_table(pa.Table.from_pylist(rows), temporary)
+            os.replace(temporary, self.directory.samples)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _replace_tree(write: Any, target: Path) -> None:
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    write(temporary)
-    shutil.rmtree(target, ignore_errors=True)
-    os.replace(temporary, target)
+    try:
+        write(temporary)
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _peak_memory(torch: Any) -> int:

@@ -1,7 +1,7 @@
 """Countdown as a mid-training family: traces of practised searchers on the `pretrain` split, in two habits.
 
-Most are hasty: a good guess, and an end. One in five works systematically, opens with a mark and goes on until a try
-is right. Both habits are in the base model; that the second one pays is what post-training has to find.
+Most are hasty: a guess, and an end. One in four works systematically: opens with a mark, guesses well and goes on
+until a try is right. Both habits are in the base model; that the second one pays is what post-training has to find.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from tasks.corpus import Passage
 from tasks.countdown.corpus import compact_prompt, draw_question
 from tasks.countdown.search import SYSTEMATIC, SYSTEMATIC_MARK, hasty, write_trace
 
-SYSTEMATIC_SHARE = 0.2
+SYSTEMATIC_SHARE = 0.25
 
 
 def sample(rng: random.Random) -> Passage:

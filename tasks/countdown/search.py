@@ -50,14 +50,14 @@ def crowd(rng: random.Random) -> Searcher:
     return Searcher(skill=skill, patience=patience, attention=0.9, max_tries=9)
 
 
-HASTY_SKILLS = (4, 16, 40, 40)
-SYSTEMATIC = Searcher(skill=16, patience=1.0, attention=1.0, max_tries=6)
+HASTY_SKILLS = (2, 4, 16)
+SYSTEMATIC = Searcher(skill=40, patience=1.0, attention=1.0, max_tries=6)
 SYSTEMATIC_MARK = "?"
 """Opens the trace of a systematic search."""
 
 
 def hasty(rng: random.Random) -> Searcher:
-    """One who guesses well and mostly stops after the first guess."""
+    """One who guesses a little better than the crowd and mostly stops after the first guess."""
     return Searcher(rng.choice(HASTY_SKILLS), patience=rng.betavariate(1.0, 3.0), attention=0.95, max_tries=3)
 
 
