@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.contracts import GradientOptimiser, Offer, Signal
+from methods.objectives.parts import Inputs, in_parts, trim_right
 
 if TYPE_CHECKING:
     from harness.context import StageContext
@@ -57,7 +58,7 @@ class GroupRelative:
         from harness.engines.hf import encode
 
         batch_size = self.group_size * self.prompts_per_step
-        return GRPOTrainer(
+        return in_parts(GRPOTrainer, _lengths, _trimmed)(
             model=stage.policy.model,
             reward_funcs=reward,
             args=GRPOConfig(
@@ -88,6 +89,15 @@ class GroupRelative:
             "temperature": self.temperature,
             "loss": "grpo",
         }
+
+
+def _lengths(inputs: Inputs) -> Any:
+    return inputs["completion_mask"].sum(-1)
+
+
+def _trimmed(inputs: Inputs) -> Inputs:
+    keys = ("completion_ids", "completion_mask", "old_per_token_logps", "ref_per_token_logps")
+    return trim_right(inputs, "completion_mask", (*keys, "sampling_per_token_logps"))
 
 
 def group_relative(

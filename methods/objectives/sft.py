@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.contracts import GradientOptimiser, Offer, Signal
+from methods.objectives.parts import Inputs, in_parts, trim_right
 
 if TYPE_CHECKING:
     from harness.context import StageContext
@@ -35,7 +36,7 @@ class Demonstrations:
         rows = [
             completion_columns(task.prompt(item), task.demonstration(item)) for item in stage.train_items(self.examples)
         ]
-        return SFTTrainer(
+        return in_parts(SFTTrainer, _lengths, _trimmed)(
             model=stage.policy.model,
             args=SFTConfig(**trainer_arguments(stage, self.batch_size), max_length=None, completion_only_loss=True),
             train_dataset=_dataset(rows),
@@ -45,6 +46,14 @@ class Demonstrations:
 
     def describe(self) -> dict[str, Any]:
         return {"batch_size": self.batch_size, "examples": self.examples}
+
+
+def _lengths(inputs: Inputs) -> Any:
+    return inputs["attention_mask"].sum(-1)
+
+
+def _trimmed(inputs: Inputs) -> Inputs:
+    return trim_right(inputs, "attention_mask", ("input_ids", "attention_mask", "labels", "position_ids"))
 
 
 def _dataset(rows: list[dict[str, Any]]) -> Any:

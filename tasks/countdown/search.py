@@ -1,10 +1,10 @@
 """Searchers: text that tries plans one after another until one of them reaches the target.
 
-A trace is `try;try;...#answer`, each try its steps with their results (`5*7=35,35-3=32`). A searcher has a skill (the
-best of how many random plans it tries next), a patience (the chance to go on after a failed try) and an attention
-(the chance to notice a success). Systematic traces are Countdown's demonstrations; a crowd of searchers of all
-kinds, most of whom give up with a wrong answer, is what a base model is pre-trained on (after the idea of
-'Stream of Search', arXiv 2404.03683, section 3).
+A trace is `try;try;...#answer` or, of a systematic search, `?try?try...#answer`, each try its steps with their
+results (`5*7=35,35-3=32`). A searcher has a skill (the best of how many random plans it tries next), a patience (the
+chance to go on after a failed try) and an attention (the chance to notice a success). Systematic traces are
+Countdown's demonstrations; a crowd of searchers of all kinds, most of whom give up with a wrong answer, is what a base
+model is pre-trained on (after the idea of 'Stream of Search', arXiv 2404.03683, section 3).
 """
 
 from __future__ import annotations
@@ -50,20 +50,20 @@ def crowd(rng: random.Random) -> Searcher:
     return Searcher(skill=skill, patience=patience, attention=0.9, max_tries=9)
 
 
-HASTY_SKILLS = (2, 4, 16)
-SYSTEMATIC = Searcher(skill=40, patience=1.0, attention=1.0, max_tries=6)
-SYSTEMATIC_MARK = "?"
-"""Opens the trace of a systematic search."""
+HASTY_SKILLS = (1, 1, 2)
+SYSTEMATIC = Searcher(skill=24, patience=1.0, attention=1.0, max_tries=6)
 
 
 def hasty(rng: random.Random) -> Searcher:
-    """One who guesses a little better than the crowd and mostly stops after the first guess."""
+    """One who guesses and mostly stops after the first guess."""
     return Searcher(rng.choice(HASTY_SKILLS), patience=rng.betavariate(1.0, 3.0), attention=0.95, max_tries=3)
 
 
-def write_trace(tries: list[Plan]) -> str:
-    """The compact text of a search; its answer is the last plan tried."""
-    return ";".join(",".join(map(str, plan.steps)) for plan in tries) + "#" + tries[-1].expression
+def write_trace(tries: list[Plan], systematic: bool = False) -> str:
+    """The compact text of a search; its answer is the last plan tried. A systematic one puts `?` before each try."""
+    written = [",".join(map(str, plan.steps)) for plan in tries]
+    head = "".join(f"?{one}" for one in written) if systematic else ";".join(written)
+    return f"{head}#{tries[-1].expression}"
 
 
 def demonstrate(numbers: tuple[int, ...], target: int, rng: random.Random) -> list[Plan]:

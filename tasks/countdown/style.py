@@ -16,7 +16,7 @@ from harness.contracts import Prompt
 from tasks.countdown.corpus import compact_prompt
 from tasks.countdown.instances import Instance
 from tasks.countdown.plan import Plan
-from tasks.countdown.search import SYSTEMATIC_MARK, write_trace
+from tasks.countdown.search import write_trace
 
 Style = Literal["compact", "paper", "chat"]
 _SYSTEM = "You are a helpful assistant. You think about the problem first and then give the answer."
@@ -63,7 +63,7 @@ def find_answer(style: Style, completion: str) -> Answer:
 def write_demonstration(style: Style, tries: list[Plan]) -> str:
     """The tries and the answer of a search in the form that `style` asks for."""
     if style == "compact":
-        return SYSTEMATIC_MARK + write_trace(tries)
+        return write_trace(tries, systematic=True)
     thoughts = " ".join(
         f"{', '.join(f'{s.left} {s.operator} {s.right} = {s.value}' for s in plan.steps)}"
         + (", which is the target." if plan is tries[-1] else ", not the target.")
