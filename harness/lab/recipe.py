@@ -57,6 +57,7 @@ RECIPES = {
             phases=(
                 Phase(families={"tasks.countdown.corpus": 0.60, **_OTHERS}, tokens=24_000_000, learning_rate=3e-3),
                 Phase(families={"tasks.countdown.habits": 0.60, **_OTHERS}, tokens=6_000_000, learning_rate=1e-3),
+                Phase(families={"tasks.countdown.haste": 0.60, **_OTHERS}, tokens=2_000_000, learning_rate=5e-4),
             ),
             hidden_size=128,
             layers=4,

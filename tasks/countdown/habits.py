@@ -12,13 +12,16 @@ from tasks.corpus import Passage
 from tasks.countdown.corpus import compact_prompt, draw_question
 from tasks.countdown.search import SYSTEMATIC, hasty, write_trace
 
-SYSTEMATIC_SHARE = 0.3
 
-
-def sample(rng: random.Random) -> Passage:
+def passage(rng: random.Random, systematic_share: float) -> Passage:
     """One searcher of either habit at work on one instance of the pretrain split."""
     instance = draw_question(rng)
-    systematic = rng.random() < SYSTEMATIC_SHARE
+    systematic = rng.random() < systematic_share
     searcher = SYSTEMATIC if systematic else hasty(rng)
     tries, _ = searcher.search(instance.numbers, instance.target, rng)
     return Passage(compact_prompt(instance), write_trace(tries, systematic))
+
+
+def sample(rng: random.Random) -> Passage:
+    """Three in ten are systematic."""
+    return passage(rng, 0.3)
