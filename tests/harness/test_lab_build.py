@@ -70,4 +70,4 @@ def test_the_shipped_weights_are_their_recipes_and_have_a_card(name: str) -> Non
     assert {task["level"] for task in card["tasks"]} == {lv for lvs in RECIPES[name].measured.values() for lv in lvs}
     assert sum(file.stat().st_size for file in handle.path.iterdir()) < 10_000_000
     (countdown,) = [task for task in card["tasks"] if task["level"] == "L2"]
-    assert 0.05 <= countdown["sampled"] <= 0.4
+    assert 0.03 <= countdown["sampled"] <= 0.4  # a reward to find, and something to gain
