@@ -32,7 +32,7 @@ def _leader(ranked: list[Standing], comparison: Comparison) -> str:
     contrasts = [c for one in rest if (c := comparison.contrast(name, one.method.name)) is not None]
     ties = [f"{c.second} (difference {interval(c.difference)} points)" for c in contrasts if c.tied]
     if ties:
-        return f"{head}, tied with {_listed(ties)}."
+        return f"{head}; adjusted for all pairs, it is tied with {_listed(ties)}."
     return (
         f"{head}, ahead of every other method; the next is {contrasts[0].second}, "
         f"{interval(contrasts[0].difference)} points behind."
