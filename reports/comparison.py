@@ -1,8 +1,9 @@
 """Who is ahead of whom, by how much and how surely: one `Standing` a method, one `Contrast` a pair.
 
-Pairs are compared on the seeds they share, item by item. p-values are Holm-adjusted over all pairs of ranked methods;
-two methods whose adjusted p is 0.05 or more are tied. A rank is one more than the number of methods that are surely
-better. A method with fewer than three finished seeds has a row and no rank.
+Pairs are compared on the seeds they share, item by item. p-values are Holm-adjusted inside two families: every method
+against the untuned base (does it work?), and every pair of methods (which is better?). Two methods whose adjusted p is
+0.05 or more are tied. A rank is one more than the number of methods that are surely better. A method with fewer than
+three finished seeds has a row and no rank.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ BASELINE = "base"
 
 @dataclass(frozen=True)
 class Contrast:
-    """`first` minus `second`; `p` is adjusted for all pairs of the comparison."""
+    """`first` minus `second`; `p` is adjusted for all contrasts of its family."""
 
     first: str
     second: str
@@ -77,10 +78,11 @@ def compare(data: SweepData) -> Comparison:
     order = sorted(finished, key=lambda m: -accuracies[m.name].mean)
     ranked = [method for method in order if len(method.seeds) >= SEEDS_TO_RANK]
     pairs = [(a, b, _difference(a, b)) for a, b in combinations(ranked, 2)]
-    contrasts = [
-        Contrast(a.name, b.name, difference, p)
-        for (a, b, difference), p in zip(pairs, holm([d.p for _, _, d in pairs]), strict=True)
-    ]
+    contrasts: list[Contrast] = []
+    for with_base in (True, False):
+        family = [pair for pair in pairs if (BASELINE in (pair[0].name, pair[1].name)) == with_base]
+        adjusted = holm([difference.p for _, _, difference in family])
+        contrasts += [Contrast(a.name, b.name, d, p) for (a, b, d), p in zip(family, adjusted, strict=True)]
     found = Comparison([], contrasts, _detectable(contrasts))
     ranks = {method.name: 1 + sum(_beats(found, other.name, method.name) for other in ranked) for method in ranked}
     for method in order:

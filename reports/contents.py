@@ -33,14 +33,15 @@ def leaderboard(comparison: Comparison) -> Table:
     columns = ["rank", "method", "accuracy", "vs base", "time", "FLOPs", "generated", "peak", "trainable", "seeds"]
     note = (
         "Accuracy in per cent and differences in points, with 95% intervals over seeds and items. Methods whose "
-        "difference is not significant (Holm-adjusted p >= 0.05) share a rank, marked =. Cost is the mean of one final "
-        "run: training and generation time, floating-point operations, generated tokens, highest memory."
+        "difference is not significant (Holm-adjusted p >= 0.05) are tied; a rank is one more than the number of "
+        "methods that are surely better, = marks a shared one. Cost is the mean of one final run: training and "
+        "generation time, floating-point operations, generated tokens, highest memory."
     )
     return Table("Leaderboard", columns, rows, note)
 
 
 def pairwise(comparison: Comparison) -> Table:
-    """Row minus column in points, with the adjusted p; `=` is a tie, `+` and `-` say who is ahead."""
+    """Row minus column in points, with the adjusted p; `=` is a tie, `>` and `<` say who is ahead."""
     names = [one.method.name for one in comparison.standings if one.rank is not None]
     rows = []
     for name in names:
@@ -50,12 +51,14 @@ def pairwise(comparison: Comparison) -> Table:
             if contrast is None:
                 cells.append("")
                 continue
-            sign = "=" if contrast.tied else ("+" if contrast.difference.mean > 0 else "-")
-            cells.append(f"{sign} {interval(contrast.difference, signed=True)} p {p_value(contrast.p)}")
+            sign = "=" if contrast.tied else (">" if contrast.difference.mean > 0 else "<")
+            mean, _, bounds = interval(contrast.difference, signed=True).partition(" ")
+            cells.append(f"{sign} {mean}\n{bounds}\np {p_value(contrast.p)}")
         rows.append(cells)
     note = (
         "Row minus column, in points, on the same seeds and the same questions, with a 95% interval and the p-value "
-        "adjusted for all pairs (Holm). + the row is ahead, - it is behind, = tied."
+        "adjusted (Holm): pairs with base among themselves, the other pairs among themselves. > the row is ahead, "
+        "< it is behind, = tied."
     )
     return Table("Every pair", ["method", *names], rows, note)
 

@@ -32,7 +32,7 @@ def _leader(ranked: list[Standing], comparison: Comparison) -> str:
     contrasts = [c for one in rest if (c := comparison.contrast(name, one.method.name)) is not None]
     ties = [f"{c.second} (difference {interval(c.difference)} points)" for c in contrasts if c.tied]
     if ties:
-        return f"{head}; adjusted for all pairs, it is tied with {_listed(ties)}."
+        return f"{head}; adjusted for several comparisons, it is tied with {_listed(ties)}."
     return (
         f"{head}, ahead of every other method; the next is {contrasts[0].second}, "
         f"{interval(contrasts[0].difference)} points behind."
@@ -54,7 +54,7 @@ def _base(ranked: list[Standing]) -> list[str]:
         place.append(text)
     sentences = [f"Over the untuned base, in points: {_listed(better)}."] if better else []
     sentences += [f"Worse than the untuned base: {_listed(worse)}."] if worse else []
-    sentences += [f"Not distinguishable from the untuned base: {_listed(same)}."] if same else []
+    sentences += [f"Not surely different from the untuned base: {_listed(same)}."] if same else []
     return sentences
 
 
