@@ -42,7 +42,10 @@ def test_ctrl_c(tmp_path: Path, moment: str) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    try:
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert errors.startswith("Stopped; ") and errors.count("\n") == 1, errors
     assert "o on with" in errors

@@ -42,10 +42,11 @@ def test_kinds(say: Say) -> None:
     assert "beyondrl list parameterisations" in say("list").out
 
 
-def test_doctor_names_what_would_help(say: Say) -> None:
+def test_doctor_says_what_works(say: Say) -> None:
     rows = {row["what"]: row for row in json.loads(say("doctor", "--json").out)}
     assert rows["torch"]["state"] == "works" and rows["runs directory"]["state"] == "works"
-    assert rows["vllm"]["state"] == "works" or "pip install 'beyondrl[vllm" in rows["vllm"]["command"]
+    assert rows["lab model"]["state"] == "works" and "revision" in rows["lab model"]["detail"]
+    assert all(row["command"] for row in rows.values() if row["state"] == "broken")
     assert not Path("runs").exists()
 
 

@@ -123,4 +123,4 @@ def test_export_and_reload_gives_the_same_logits(name: str, finished: dict[str, 
         original = PeftModel.from_pretrained(load_model("lab").model(), str(folder)).eval()
     else:
         original = load_model(str(directory.model)).model().eval()
-    torch.testing.assert_close(exported(ids).logits, original(ids).logits, atol=1e-5, rtol=0)
+    torch.testing.assert_close(exported(ids).logits, original(ids).logits)  # float32: a merge rounds
