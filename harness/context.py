@@ -168,7 +168,7 @@ class StageContext:
             step=self.step,
             point=due,
             meters=self.run.meters.read().model_dump(),
-            **score.model_dump(exclude={"split", "samples"}),
+            **score.model_dump(exclude={"split", "samples", "measures"}),
         )
 
     def checkpoint_due(self) -> bool:

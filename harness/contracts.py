@@ -7,7 +7,7 @@ train on without either knowing the other. Nothing here imports torch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
@@ -36,13 +36,29 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """The verdict on one completion. `correct` is accuracy; `reward` is what training sees; they never mix."""
+    """The verdict on one completion. `correct` is accuracy; `reward` is what training sees; they never mix.
+
+    `measures` are further named figures about the same answer that are reported beside accuracy and never instead of
+    it (GSM8K's strict and flexible reading, F1, the score of one part of a mixture): means over the answers that have
+    them.
+    """
 
     correct: bool
     reward: float
     well_formed: bool
     reason: str
     parsed: str | None = None
+    measures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """How likely a model finds a continuation: the summed log-probability of its tokens (nats), how many tokens they
+    are, and whether each of them was the likeliest."""
+
+    logprob: float
+    tokens: int
+    greedy: bool
 
 
 @runtime_checkable
@@ -69,6 +85,19 @@ class Task(Protocol):
 
     def demonstration(self, item: Item) -> str:
         """A gold completion; only where `offers` has 'demonstrations'. It grades correct."""
+        ...
+
+
+@runtime_checkable
+class LikelihoodTask(Protocol):
+    """A task (it has all of `Task`) that is scored by the likelihood of given texts, not by what the model writes."""
+
+    def continuations(self, item: Item) -> Sequence[tuple[str, str]]:
+        """Pairs of a context and the text whose likelihood after it counts; an empty context begins the text."""
+        ...
+
+    def judge(self, item: Item, likelihoods: Sequence[Likelihood]) -> Grade:
+        """Grade an item by the likelihoods of its continuations, in their order."""
         ...
 
 
@@ -195,6 +224,8 @@ class Engine(Protocol):
     name: str
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Completion]: ...
+
+    def likelihoods(self, pairs: Sequence[tuple[str, str]]) -> list[Likelihood]: ...
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,12 @@ that runs can be paired item by item. The task's grader decides; a score is the 
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from harness.contracts import Prompt, Sampling, Task
+from harness.contracts import Completion, Grade, Item, LikelihoodTask, Prompt, Sampling, Task
 from harness.engines.hf import HFEngine
+from harness.errors import UserError
 from harness.policy import Policy
 from harness.record import Score
 from harness.spec import RunSpec
@@ -22,32 +24,52 @@ def evaluate(
     """Score `policy` on the first `n` items of `split`; rows have `harness.record.SAMPLE_COLUMNS`."""
     protocol = spec.evaluation
     items = list(task.items(split, n))
+    engine = HFEngine(policy.model, policy.tokenizer)
+    rows: list[dict[str, Any]] = []
+    if isinstance(task, LikelihoodTask):
+        if few_shot:
+            raise UserError(f"{task.name!r} is scored by likelihoods: it takes its worked examples itself.")  # type: ignore[attr-defined]
+        rows = _likelihood_rows(engine, task, items)
+        return _score(split, len(items), 1, rows), rows
     shots = _solved_examples(task, few_shot)
     prompts = [_with_shots(task.prompt(item), shots) for item in items]
     sampling = Sampling(protocol.max_new_tokens or task.max_new_tokens, protocol.temperature, protocol.top_p, task.stop)
-    engine = HFEngine(policy.model, policy.tokenizer)
-    rows: list[dict[str, Any]] = []
     for sample in range(protocol.samples):
         completions = engine.generate(prompts, sampling, stream(spec.seed, "evaluation", split, sample))
         for index, (item, prompt, completion) in enumerate(zip(items, prompts, completions, strict=True)):
-            grade = task.grade(item, completion.text)
-            rows.append(
-                {
-                    "item_id": item.id,
-                    "item_index": index,
-                    "sample": sample,
-                    "prompt": prompt if isinstance(prompt, str) else str(prompt),
-                    "completion": completion.text,
-                    "correct": grade.correct,
-                    "reward": grade.reward,
-                    "well_formed": grade.well_formed,
-                    "reason": grade.reason,
-                    "parsed": grade.parsed,
-                    "tokens": len(completion.token_ids),
-                    "truncated": completion.truncated,
-                }
-            )
+            rows.append(_row(item, index, sample, prompt, completion, task.grade(item, completion.text)))
     return _score(split, len(items), protocol.samples, rows), rows
+
+
+def _likelihood_rows(engine: HFEngine, task: Any, items: list[Item]) -> list[dict[str, Any]]:
+    """Rows of a task that is scored by likelihoods; the completion is the likeliest continuation."""
+    pairs = [task.continuations(item) for item in items]
+    flat = iter(engine.likelihoods([pair for of_item in pairs for pair in of_item]))
+    rows = []
+    for index, (item, of_item) in enumerate(zip(items, pairs, strict=True)):
+        likelihoods = [next(flat) for _ in of_item]
+        best = max(range(len(of_item)), key=lambda place: likelihoods[place].logprob)
+        completion = Completion(of_item[best][1], [], [], False)
+        rows.append(_row(item, index, 0, task.prompt(item), completion, task.judge(item, likelihoods)))
+    return rows
+
+
+def _row(item: Item, index: int, sample: int, prompt: Prompt, completion: Completion, grade: Grade) -> dict[str, Any]:
+    return {
+        "item_id": item.id,
+        "item_index": index,
+        "sample": sample,
+        "prompt": prompt if isinstance(prompt, str) else str(prompt),
+        "completion": completion.text,
+        "correct": grade.correct,
+        "reward": grade.reward,
+        "well_formed": grade.well_formed,
+        "reason": grade.reason,
+        "parsed": grade.parsed,
+        "tokens": len(completion.token_ids),
+        "truncated": completion.truncated,
+        "measures": json.dumps(dict(grade.measures), sort_keys=True) if grade.measures else None,
+    }
 
 
 def _score(split: str, items: int, samples: int, rows: list[dict[str, Any]]) -> Score:
@@ -63,7 +85,17 @@ def _score(split: str, items: int, samples: int, rows: list[dict[str, Any]]) -> 
         well_formed=mean("well_formed"),
         truncated=mean("truncated"),
         tokens_per_completion=mean("tokens"),
+        measures=_mean_measures(rows),
     )
+
+
+def _mean_measures(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Each measure's mean over the rows that have it."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        for name, value in json.loads(row["measures"] or "{}").items():
+            found.setdefault(name, []).append(value)
+    return {name: sum(values) / len(values) for name, values in sorted(found.items())}
 
 
 def _solved_examples(task: Task, count: int) -> list[tuple[Prompt, str]]:

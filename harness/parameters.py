@@ -29,6 +29,11 @@ class Search:
 
 
 @dataclass(frozen=True)
+class DataPath:
+    """Marks a parameter that names a local file or folder. Its content, not its place, decides a run's identity."""
+
+
+@dataclass(frozen=True)
 class Parameter:
     """One setting of a method or task, as listings and the tuner see it."""
 

@@ -19,6 +19,8 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field
+
 from harness.spec import Frozen, RunSpec
 
 Status = Literal["new", "running", "stale", "done", "failed", "pruned"]
@@ -38,6 +40,7 @@ SAMPLE_COLUMNS = (
     "parsed",
     "tokens",
     "truncated",
+    "measures",  # JSON of further named figures, or NULL
 )
 
 
@@ -83,6 +86,8 @@ class Score(Frozen):
     well_formed: float
     truncated: float
     tokens_per_completion: float
+    measures: dict[str, float] = Field(default_factory=dict)
+    """Means of the grades' further figures over the answers that have them."""
 
 
 class Result(Frozen):

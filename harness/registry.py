@@ -3,7 +3,8 @@
 Nothing is listed by hand: the packages `methods.recipes` and `tasks` are walked, third parties come in through the
 entry points `beyondrl.methods` and `beyondrl.tasks` (each names a module to import). A method is a function whose
 signature is its configuration; a task is a class whose constructor is. Both become frozen pydantic models, so an
-unknown or illegal parameter is refused with the nearest match.
+unknown or illegal parameter is refused with the nearest match. `@task_family` registers one class for every task of
+another collection: `lm-eval:hellaswag` is the family `lm-eval` with the subject `hellaswag`.
 """
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from harness.contracts import Pipeline, Task
+from harness.digest import content_digest
 from harness.errors import UserError, unknown
-from harness.parameters import Parameter, parameters_of
+from harness.parameters import DataPath, Parameter, parameters_of
 from harness.spec import Component
 
 T = TypeVar("T")
@@ -40,6 +42,10 @@ class Entry(Generic[T]):
     module: str
     source: str
     """Where the idea comes from: paper and section, or "" ."""
+    levels: tuple[str, ...] = ()
+    """A task's levels of difficulty, easiest first: what its parameter `level` may be."""
+    lab: tuple[str, str] | None = None
+    """The shipped model and the level at which a task can be tried without a GPU."""
 
     @property
     def parameters(self) -> dict[str, Parameter]:
@@ -59,7 +65,9 @@ class Entry(Generic[T]):
             raise UserError(
                 f"{self.kind} {self.name!r}: {key}={first.get('input')!r} is not possible: {first['msg'].lower()}"
             ) from None
-        return Component(name=self.name, version=self.version, parameters=values)
+        paths = [key for key, info in self.schema.model_fields.items() if DataPath() in info.metadata]
+        data = {key: content_digest(values[key]) for key in paths if values[key] is not None}
+        return Component(name=self.name, version=self.version, parameters=values, data=data)
 
     def create(self, **given: Any) -> T:
         """The method's pipeline or the task itself, with `given` over the defaults."""
@@ -70,6 +78,7 @@ class Entry(Generic[T]):
 
 _METHODS: dict[str, Entry[Pipeline]] = {}
 _TASKS: dict[str, Entry[Task]] = {}
+_FAMILIES: dict[str, Entry[Task]] = {}
 
 
 def method(name: str, version: int, source: str = "") -> Callable[[Callable[..., Pipeline]], Callable[..., Pipeline]]:
@@ -82,14 +91,31 @@ def method(name: str, version: int, source: str = "") -> Callable[[Callable[...,
     return register
 
 
-def task(name: str, version: int, source: str = "") -> Callable[[type], type]:
-    """Register a class that follows `harness.contracts.Task`; `name` and `version` become its attributes."""
+def task(
+    name: str, version: int, source: str = "", levels: tuple[str, ...] = (), lab: tuple[str, str] | None = None
+) -> Callable[[type], type]:
+    """Register a class that follows `harness.contracts.Task`; `name` and `version` become its attributes.
+
+    `levels` are what its parameter `level` may be; `lab` is the shipped model and the level to try it at.
+    """
 
     def register(cls: type) -> type:
         cls.name, cls.version = name, version  # type: ignore[attr-defined]
         init = cls.__init__  # type: ignore[misc]
         signature_of = (lambda: None) if init is object.__init__ else init
-        _add(_TASKS, _entry("task", name, version, cls, signature_of, source))
+        entry = _entry("task", name, version, cls, signature_of, source)
+        _add(_TASKS, replace(entry, levels=levels, lab=lab))
+        return cls
+
+    return register
+
+
+def task_family(name: str, version: int, source: str = "") -> Callable[[type], type]:
+    """Register a class whose constructor takes `subject` first: the tasks called `name:subject`."""
+
+    def register(cls: type) -> type:
+        cls.version = version  # type: ignore[attr-defined]
+        _add(_FAMILIES, _entry("task family", name, version, cls, cls.__init__, source))  # type: ignore[misc]
         return cls
 
     return register
@@ -99,7 +125,7 @@ def _entry(kind: str, name: str, version: int, build: Any, signature_of: Any, so
     hints = get_type_hints(signature_of, include_extras=True)
     fields: dict[str, Any] = {}
     for key, parameter in inspect.signature(signature_of).parameters.items():
-        if key == "self":
+        if key == "self" or (key == "subject" and kind == "task family"):
             continue
         if parameter.default is inspect.Parameter.empty:
             raise TypeError(f"{kind} {name!r}: parameter {key!r} needs a vetted default")
@@ -149,6 +175,12 @@ def tasks() -> dict[str, Entry[Task]]:
     return dict(sorted(_TASKS.items()))
 
 
+def task_families() -> dict[str, Entry[Task]]:
+    """Every family of tasks by name; `find_task` makes a task of one when it is given `name:subject`."""
+    _discover()
+    return dict(sorted(_FAMILIES.items()))
+
+
 def components(kind: str) -> dict[str, str]:
     """Name and summary of every component of a kind: objectives, parameterisations or optimisers."""
     package = importlib.import_module(f"methods.{kind}")
@@ -170,7 +202,13 @@ def find_method(name: str) -> Entry[Pipeline]:
 
 
 def find_task(name: str) -> Entry[Task]:
-    """The task called `name`; UserError with the nearest match otherwise."""
+    """The task called `name`, or `subject` of a family for `family:subject`; UserError with the nearest otherwise."""
+    family, colon, subject = name.partition(":")
+    if colon:
+        if family not in task_families():
+            raise unknown("family of tasks", family, task_families(), "beyondrl list tasks")
+        entry = _FAMILIES[family]
+        return replace(entry, kind="task", name=name, build=partial(entry.build, subject))
     if name not in tasks():
         raise unknown("task", name, tasks(), "beyondrl list tasks")
     return _TASKS[name]

@@ -29,6 +29,14 @@ class Component(Frozen):
     name: str
     version: int
     parameters: dict[str, Any] = {}
+    data: dict[str, str] = {}
+    """SHA-256 of the content behind each parameter that is a path."""
+
+    def content(self) -> dict[str, Any]:
+        """What decides a result: as `model_dump`, with the content of files in place of their paths."""
+        shown = self.model_dump(exclude={"data"})
+        shown["parameters"] = {**shown["parameters"], **{key: f"sha256:{digest}" for key, digest in self.data.items()}}
+        return shown
 
 
 class ModelReference(Frozen):
@@ -100,7 +108,8 @@ class RunSpec(Frozen):
 
     def canonical(self) -> str:
         """The one JSON text of this spec: sorted keys, no blanks, NaN refused."""
-        return json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        content = self.model_dump() | {"method": self.method.content(), "task": self.task.content()}
+        return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @cached_property
     def run_id(self) -> str:

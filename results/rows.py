@@ -67,7 +67,9 @@ def run_rows(directory: RunDirectory, runs: Path, content: str) -> Rows:
 def _add_result(directory: RunDirectory, row: dict[str, Any], found: Rows) -> None:
     result = directory.read_result()
     score = result.score
-    row |= score.model_dump(exclude={"split"})
+    row |= score.model_dump(exclude={"split", "measures"}) | {
+        "measures": _json(score.measures) if score.measures else None
+    }
     row |= result.meters.model_dump() | {"device_seconds": result.meters.device_seconds}
     row |= result.model_dump(
         include={

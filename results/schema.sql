@@ -6,7 +6,7 @@ CREATE TABLE runs (
     run_id VARCHAR PRIMARY KEY, folder VARCHAR, status VARCHAR, method VARCHAR, method_version INTEGER,
     parameters JSON, task VARCHAR, task_version INTEGER, task_parameters JSON, model VARCHAR, revision VARCHAR,
     seed BIGINT, split VARCHAR, budget JSON, evaluation JSON,
-    accuracy DOUBLE, reward DOUBLE, well_formed DOUBLE, truncated DOUBLE, tokens_per_completion DOUBLE,
+    accuracy DOUBLE, reward DOUBLE, well_formed DOUBLE, truncated DOUBLE, tokens_per_completion DOUBLE, measures JSON,
     items INTEGER, samples INTEGER,
     train_seconds DOUBLE, generate_seconds DOUBLE, evaluate_seconds DOUBLE, overhead_seconds DOUBLE,
     device_seconds DOUBLE, generated_tokens BIGINT, prompt_tokens BIGINT, trained_tokens BIGINT, rollouts BIGINT,
@@ -35,7 +35,7 @@ CREATE TABLE curve (
 CREATE TABLE samples (
     run_id VARCHAR, item_id VARCHAR, item_index INTEGER, sample INTEGER, prompt VARCHAR, completion VARCHAR,
     correct BOOLEAN, reward DOUBLE, well_formed BOOLEAN, reason VARCHAR, parsed VARCHAR, tokens INTEGER,
-    truncated BOOLEAN
+    truncated BOOLEAN, measures JSON
 );
 
 CREATE TABLE environments (

@@ -93,10 +93,10 @@ class Sweep:
         space = {name: repr(one.search) for name, one in arm.tunable.items()}
         tune = self.file.tune.model_dump(mode="json", exclude={"trials"})
         evaluation = self.tune_evaluation.model_dump(mode="json")
-        return _digest([arm.component().model_dump(mode="json"), space, tune, evaluation, self._common()])
+        return _digest([arm.component().content(), space, tune, evaluation, self._common()])
 
     def _common(self) -> list[Any]:
-        return [one.model_dump(mode="json") for one in (self.task, self.model, self.file.budget)]
+        return [self.task.content(), *(one.model_dump(mode="json") for one in (self.model, self.file.budget))]
 
     def _evaluation(self, split: str, items: int) -> EvaluationProtocol:
         return EvaluationProtocol.model_validate({"split": split, "items": items, **self.file.evaluation.model_dump()})

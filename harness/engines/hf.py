@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from harness.contracts import Completion, Prompt, Sampling
+from harness.contracts import Completion, Likelihood, Prompt, Sampling
 from harness.engines.decode import decode
+from harness.engines.likelihood import likelihoods
 from harness.streams import generator
 
 
@@ -42,6 +43,10 @@ class HFEngine:
         finally:
             self.model.train(training)
         return [completions[i] for i in range(len(ids))]
+
+    def likelihoods(self, pairs: Sequence[tuple[str, str]]) -> list[Likelihood]:
+        """How likely each continuation is after its context: pairs of texts, answered in order."""
+        return likelihoods(self.model, self.tokenizer, pairs)
 
 
 def uniforms(sampling: Sampling, seed: int, rows: Sequence[int]) -> torch.Tensor | None:

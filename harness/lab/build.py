@@ -1,6 +1,7 @@
 """Pre-train a lab model from its recipe: generated passages, length-sorted batches, AdamW, one pass.
 
-The loss is taken on answers (and on plain text), never on prompts. Everything follows from the recipe's seed; the
+The loss is taken on answers (and on plain text), never on prompts. A gated phase makes its families harder, stage by
+stage, when the model answers held-out probes of the present one. Everything follows from the recipe's seed; the
 result is a transformers directory (`config.json`, `model.safetensors`, tokenizer) with the recipe beside it.
 """
 
@@ -17,13 +18,16 @@ from typing import Any
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
+from harness.contracts import Sampling
+from harness.engines.hf import HFEngine
 from harness.lab.recipe import Phase, Recipe
 from harness.lab.tokenizer import train_tokenizer
 
-_POOL = 4096  # passages drawn, sorted by length and cut into batches at a time
 _TOKENIZER_PASSAGES = 20_000
+_GATE_STEPS = 100
+_GATE_PROBES = 128
 Row = tuple[list[int], list[int]]
-"""Token ids of a prompt and of its answer."""
+"""Token ids of a passage and their labels."""
 
 
 def build(
@@ -33,6 +37,7 @@ def build(
     tokenizer = train_tokenizer(_texts(recipe), recipe.vocab_size, recipe.window)
     torch.manual_seed(recipe.seed)
     model = Qwen2ForCausalLM(_config(recipe, tokenizer))
+    _initialise(model, recipe)
     log(f"{recipe.name}: {model.num_parameters():,} parameters, vocabulary {len(tokenizer)}")
     for number, phase in enumerate(recipe.phases):
         for seen in train_phase(model, tokenizer, recipe, number, log):
@@ -49,11 +54,12 @@ def train_phase(
     optimizer = torch.optim.AdamW(
         _groups(model, recipe.weight_decay), lr=phase.learning_rate, betas=(0.9, 0.98), foreach=True
     )
+    stages = _first_stages(phase)
     seen, started, running = 0, time.perf_counter(), math.nan
-    for step, (input_ids, labels) in enumerate(_batches(recipe, number, tokenizer), start=1):
+    for step, (input_ids, labels) in enumerate(_batches(recipe, number, tokenizer, stages), start=1):
         for group in optimizer.param_groups:
             group["lr"] = phase.learning_rate * _schedule(seen, recipe.batch_tokens, phase)
-        loss = model(input_ids=input_ids, labels=labels).loss
+        loss = _loss(model, input_ids, labels) if recipe.batch_rows else model(input_ids=input_ids, labels=labels).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -64,9 +70,37 @@ def train_phase(
         if step % 100 == 0:
             rate = seen / (time.perf_counter() - started)
             log(f"phase {number} step {step} tokens {seen:,} loss {running:.4f} {rate:,.0f} tokens/s")
+        if stages and step % _GATE_STEPS == 0:
+            _step_up(HFEngine(model, tokenizer), phase, stages, log)
         yield seen
         if seen >= phase.tokens:
             return
+
+
+def _loss(model: Qwen2ForCausalLM, input_ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The model's own loss, without the cost of logits where nothing is labelled."""
+    following = labels[:, 1:]
+    hidden = model.model(input_ids=input_ids).last_hidden_state[:, :-1]
+    return torch.nn.functional.cross_entropy(model.lm_head(hidden[following != -100]), following[following != -100])
+
+
+def _first_stages(phase: Phase) -> dict[str, int]:
+    """Stage 0 for the families of a gated phase that have stages."""
+    if phase.gate is None:
+        return {}
+    return {name: 0 for name in phase.families if hasattr(importlib.import_module(name), "STAGES")}
+
+
+def _step_up(engine: HFEngine, phase: Phase, stages: dict[str, int], log: Callable[[str], None]) -> None:
+    """Take every family whose probes pass the gate to its next stage."""
+    for name, stage in stages.items():
+        family = importlib.import_module(name)
+        probes = family.probes(_GATE_PROBES, stage=stage)
+        answers = engine.generate([probe.prompt for probe in probes], Sampling(16, 0.0), 0)
+        right = sum(family.correct(probe, answer.text) for probe, answer in zip(probes, answers, strict=True))
+        log(f"{name} stage {stage}: {right / len(probes):.1%}")
+        if right >= (phase.gate or 0.0) * len(probes) and stage + 1 < family.STAGES:
+            stages[name] += 1
 
 
 def _save(model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer, recipe: Recipe, directory: Path) -> None:
@@ -85,11 +119,30 @@ def _config(recipe: Recipe, tokenizer: Qwen2Tokenizer) -> Qwen2Config:
         num_attention_heads=recipe.heads,
         num_key_value_heads=recipe.heads,
         max_position_embeddings=recipe.window,
-        tie_word_embeddings=True,
+        tie_word_embeddings=recipe.tie_embeddings,
+        initializer_range=recipe.initializer_range,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
+
+
+@torch.no_grad()
+def _initialise(model: Qwen2ForCausalLM, recipe: Recipe) -> None:
+    """The parts of the first weights that transformers' own initialisation does not offer."""
+    if recipe.embedding_range is not None:
+        model.model.embed_tokens.weight.mul_(recipe.embedding_range / recipe.initializer_range)
+    if not recipe.look_back:
+        return
+    attention = model.model.layers[0].self_attn
+    attention.q_proj.weight.mul_(0.1)
+    attention.k_proj.weight.mul_(0.1)
+    angles = model.model.rotary_emb.inv_freq  # the rotation from one place to the next
+    queries, keys = (p.bias.view(recipe.heads, 2, len(angles)) for p in (attention.q_proj, attention.k_proj))
+    keys[:, 0] = recipe.look_back
+    for head in range(recipe.heads):  # turned back by head + 1 places, where a key's bias then meets the query's
+        queries[head, 0] = recipe.look_back * torch.cos(angles * (head + 1))
+        queries[head, 1] = -recipe.look_back * torch.sin(angles * (head + 1))
 
 
 def _groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -107,50 +160,63 @@ def _schedule(seen: int, batch_tokens: int, phase: Phase) -> float:
     return 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def _sampler(phase: Phase, rng: random.Random) -> Callable[[], Any]:
-    """Draws a passage of the phase's mixture."""
-    modules = [importlib.import_module(name) for name in phase.families]
+def _sampler(phase: Phase, rng: random.Random, stages: dict[str, int]) -> Callable[[], Any]:
+    """Draws a passage of the phase's mixture, at the families' present `stages`."""
+    modules = {name: importlib.import_module(name) for name in phase.families}
     shares = list(phase.families.values())
-    return lambda: rng.choices(modules, shares)[0].sample(rng)
+
+    def draw() -> Any:
+        name = rng.choices(list(modules), shares)[0]
+        return modules[name].sample(rng, stages[name]) if name in stages else modules[name].sample(rng)
+
+    return draw
 
 
 def _texts(recipe: Recipe) -> Iterator[str]:
     """What the tokenizer learns from: the first phase's mixture."""
-    draw = _sampler(recipe.phases[0], random.Random(f"{recipe.seed}:tokenizer"))
+    draw = _sampler(recipe.phases[0], random.Random(f"{recipe.seed}:tokenizer"), {})
     for _ in range(_TOKENIZER_PASSAGES):
-        passage = draw()
-        yield passage.prompt + passage.answer
+        yield draw().text
 
 
-def _batches(recipe: Recipe, number: int, tokenizer: Qwen2Tokenizer) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def _batches(
+    recipe: Recipe, number: int, tokenizer: Qwen2Tokenizer, stages: dict[str, int]
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Endless `input_ids`, `labels` of shape [rows, tokens]; prompts and padding are labelled -100."""
     rng = random.Random(f"{recipe.seed}:corpus" + (f":{number}" if number else ""))
-    draw = _sampler(recipe.phases[number], rng)
-    end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+    draw = _sampler(recipe.phases[number], rng, stages)
     while True:
-        passages = [draw() for _ in range(_POOL)]
-        prompts = [ids.ids for ids in tokenizer.backend_tokenizer.encode_batch([p.prompt for p in passages])]
-        answers = [ids.ids for ids in tokenizer.backend_tokenizer.encode_batch([p.answer for p in passages])]
-        rows = [(q, [*a, end]) for q, a in zip(prompts, answers, strict=True) if len(q) + len(a) < recipe.window]
-        rows.sort(key=lambda row: len(row[0]) + len(row[1]))
-        batches = _cut(rows, recipe.batch_tokens)
+        rows = [_row(draw(), tokenizer) for _ in range(recipe.pool)]
+        rows = sorted((row for row in rows if len(row[0]) <= recipe.window), key=lambda row: len(row[0]))
+        batches = _cut(rows, recipe.batch_tokens, recipe.batch_rows or recipe.pool)
         rng.shuffle(batches)
         for batch in batches:
-            width = max(len(q) + len(a) for q, a in batch)
-            ids = torch.full((len(batch), width), pad)
+            width = max(len(ids) for ids, _ in batch)
+            input_ids = torch.full((len(batch), width), tokenizer.pad_token_id)
             labels = torch.full((len(batch), width), -100)
-            for i, (q, a) in enumerate(batch):
-                ids[i, : len(q) + len(a)] = torch.tensor(q + a)
-                labels[i, len(q) : len(q) + len(a)] = torch.tensor(a)
-            yield ids, labels
+            for i, (ids, learnt) in enumerate(batch):
+                input_ids[i, : len(ids)] = torch.tensor(ids)
+                labels[i, : len(ids)] = torch.tensor(learnt)
+            yield input_ids, labels
 
 
-def _cut(rows: list[Row], batch_tokens: int) -> list[list[Row]]:
-    """Rows of rising length, cut into batches of at most `batch_tokens` tokens with their padding."""
+def _row(passage: Any, tokenizer: Qwen2Tokenizer) -> Row:
+    """A passage in tokens, an end-of-text token after it; its prompts are labelled -100."""
+    ids: list[int] = []
+    labels: list[int] = []
+    for prompt, answer in passage.turns:
+        read, learnt = (tokenizer.backend_tokenizer.encode(text).ids for text in (prompt, answer))
+        ids += read + learnt
+        labels += [-100] * len(read) + learnt
+    return [*ids, tokenizer.eos_token_id], [*labels, tokenizer.eos_token_id]
+
+
+def _cut(rows: list[Row], batch_tokens: int, batch_rows: int) -> list[list[Row]]:
+    """Rows of rising length, cut into batches of at most `batch_rows` rows and `batch_tokens` tokens with padding."""
     batches: list[list[Row]] = []
     batch: list[Row] = []
     for row in rows:
-        if batch and (len(batch) + 1) * (len(row[0]) + len(row[1])) > batch_tokens:
+        if batch and (len(batch) == batch_rows or (len(batch) + 1) * len(row[0]) > batch_tokens):
             batches.append(batch)
             batch = []
         batch.append(row)

@@ -21,6 +21,9 @@ class Phase(BaseModel):
     learning_rate: float
     """Peak of a linear warm-up and a cosine decay to a tenth."""
     warmup_tokens: int = 500_000
+    gate: float | None = None
+    """Begin families that offer `STAGES` at stage 0 and take each one further when this share of its stage's probes
+    is right; without a gate they are at their last stage throughout."""
 
 
 class Recipe(BaseModel):
@@ -38,7 +41,19 @@ class Recipe(BaseModel):
     window: int = 1024
     """Longest sequence in tokens (`max_position_embeddings`)."""
     batch_tokens: int = 4096
-    """Tokens in a batch, padding included."""
+    """Most tokens in a batch, padding included."""
+    batch_rows: int | None = None
+    """Most passages in a batch. Where it is set, logits are computed for labelled tokens alone."""
+    pool: int = 4096
+    """Passages drawn, sorted by length and cut into batches at a time."""
+    tie_embeddings: bool = True
+    initializer_range: float = 0.02
+    """Standard deviation of the first weights."""
+    embedding_range: float | None = None
+    """The same for the input embeddings, where they differ."""
+    look_back: float = 0.0
+    """Strength of the first layer's biases that make its head h begin by looking at the token h + 1 places back.
+    Without such heads a small model finds out only after very many steps how to look up what its prompt says."""
     weight_decay: float = 0.1
     seed: int = 0
     measured: dict[str, tuple[str, ...]] = {}
@@ -48,6 +63,7 @@ class Recipe(BaseModel):
 
 
 _OTHERS = {"tasks.corpus.sudoku": 0.14, "tasks.corpus.words": 0.16, "tasks.corpus.filler": 0.10}
+_READING = {"tasks.corpus.facts": 0.50, "tasks.corpus.instructions": 0.42, "tasks.corpus.filler": 0.08}
 
 RECIPES = {
     recipe.name: recipe
@@ -67,6 +83,24 @@ RECIPES = {
             seed=20261123,
             measured={"countdown": ("L0", "L1", "L2", "L3", "L4")},
             probed=tuple(_OTHERS),
+        ),
+        Recipe(
+            name="lab-reader",
+            phases=(Phase(families=_READING, tokens=28_000_000, learning_rate=2e-3, warmup_tokens=200_000, gate=0.9),),
+            hidden_size=96,
+            layers=3,
+            heads=3,
+            intermediate_size=256,
+            vocab_size=2600,
+            batch_tokens=8192,
+            batch_rows=64,
+            pool=512,
+            tie_embeddings=False,
+            initializer_range=0.06,
+            embedding_range=1.0,
+            look_back=5.0,
+            seed=20261123,
+            probed=tuple(_READING),
         ),
     )
 }

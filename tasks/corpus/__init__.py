@@ -2,7 +2,8 @@
 
 A family offers `sample(rng)` (a passage to learn from) and `probes(n)` (held-out passages to measure with);
 the two never share an instance. The loss is taken on the answer alone; a passage with an empty prompt is
-plain text. `correct(probe, completion)` says whether a completion answers a probe.
+plain text. `correct(probe, completion)` says whether a completion answers a probe. A family that is hard to begin with
+offers `STAGES`: then `sample` and `probes` take a `stage` from 0 up to `STAGES` - 1, which is also their default.
 """
 
 from __future__ import annotations
@@ -13,10 +14,21 @@ from typing import NamedTuple, Protocol
 
 
 class Passage(NamedTuple):
-    """One training or probe text: `prompt` is read, `answer` is learnt (an end-of-text token follows it)."""
+    """One training or probe text: `prompt` is read, `answer` is learnt (an end-of-text token follows the last one)."""
 
     prompt: str
     answer: str
+    then: tuple[tuple[str, str], ...] = ()
+    """Prompts and answers that follow in the same text."""
+
+    @property
+    def turns(self) -> tuple[tuple[str, str], ...]:
+        """All prompts and answers in order."""
+        return ((self.prompt, self.answer), *self.then)
+
+    @property
+    def text(self) -> str:
+        return "".join(prompt + answer for prompt, answer in self.turns)
 
 
 class Family(Protocol):

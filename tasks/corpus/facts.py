@@ -1,10 +1,9 @@
 """Documents of facts in words, and questions about them: the family that teaches a model to read its prompt.
 
 `Document(facts, text)` holds 1 to 8 facts ("the code of falcon is 417.") among noise sentences; `question` asks for
-one of them, or for one that the document does not hold, whose answer is " unknown". Half of the passages ask
-everything once more in shuffled order. Stages 0 to 3 are
-terse lists of pairs, then come sentences, then noise. A fact (relation, key, value) is either for training or held
-out, so probe documents share no fact with samples.
+one of them, or for one that the document does not hold, whose answer is " unknown". Half of the passages ask for
+every fact in shuffled order. The first stages have fewer facts and no noise. A fact (relation, key, value) is either
+for training or held out, so probe documents share no fact with samples.
 """
 
 from __future__ import annotations
@@ -20,24 +19,19 @@ ABSENT_SHARE = 0.15
 
 
 class Stage(NamedTuple):
-    """What a passage may hold: `most` facts, in sentences or as terse pairs, absent keys or not, noise or not."""
+    """What a passage may hold: `most` facts, a share of absent keys, a mean number of noise sentences, of quizzes."""
 
     most: int
-    terse: bool
-    words: int = 900
     absent: float = 0.0
     noise: float = 0.0
-    quizzes: float = 1.0
+    quizzes: float = 0.8
 
 
 _CURRICULUM = (
-    Stage(4, terse=True, words=32),
-    Stage(8, terse=True, words=32),
-    Stage(8, terse=True),
-    Stage(2, terse=False, quizzes=0.8),
-    Stage(4, terse=False, quizzes=0.8),
-    Stage(8, terse=False, absent=ABSENT_SHARE, quizzes=0.8),
-    Stage(8, terse=False, absent=ABSENT_SHARE, noise=4.0, quizzes=0.5),
+    Stage(2),
+    Stage(4),
+    Stage(8, absent=ABSENT_SHARE),
+    Stage(8, absent=ABSENT_SHARE, noise=4.0, quizzes=0.5),
 )
 STAGES = len(_CURRICULUM)
 _NAMES = [
@@ -311,7 +305,7 @@ _FOODS = [
     "papaya",
     "kiwi",
 ]
-_NUMBERS = [str(number) for number in range(100, 1000)]
+_NUMBERS = [str(number) for number in range(100, 1000, 9)]
 
 
 class Relation(NamedTuple):
@@ -349,8 +343,6 @@ RELATIONS = {
         ("who owns the {k}?", "who is the owner of the {k}?"),
     ),
 }
-_TERSE = " {k}"
-_UNAMBIGUOUS = (("code", "home"), ("code", "taste"), ("keeper",))  # terse pairs name no relation: a key has one value
 _NOISE = (
     "the sky was {a} over the {n} all day.",
     "a {a} {n} stood near the {n}.",
@@ -405,12 +397,6 @@ class Fact(NamedTuple):
     value: str
 
 
-class Quiz(Passage):
-    """A passage of several questions; `turns` are its (read, learnt) pieces in order."""
-
-    turns: tuple[tuple[str, str], ...]
-
-
 class Document(NamedTuple):
     """`facts` in the order in which `text` tells them."""
 
@@ -428,13 +414,12 @@ def document(
     noise: int = 0,
     probe: bool = False,
     relations: Sequence[str] = tuple(RELATIONS),
-    words: int = 900,
 ) -> Document:
     """A document of `facts` facts and `noise` noise sentences; all its facts are held out if `probe`."""
     drawn: dict[tuple[str, str], Fact] = {}
     while len(drawn) < facts:
         name = rng.choice(relations)
-        fact = Fact(name, rng.choice(RELATIONS[name].keys[:words]), rng.choice(RELATIONS[name].values[:words]))
+        fact = Fact(name, rng.choice(RELATIONS[name].keys), rng.choice(RELATIONS[name].values))
         if is_held_out(fact) == probe:
             drawn.setdefault((fact.relation, fact.key), fact)
     told = [rng.choice(RELATIONS[f.relation].told).format(k=f.key, v=f.value) for f in drawn.values()]
@@ -462,17 +447,10 @@ def ask(of: Document, asked: tuple[str, str]) -> Passage:
     return Passage(f"{head}Question: {asked[0]}\nAnswer:", f" {asked[1]}")
 
 
-def quiz(of: Document, asked: Sequence[tuple[str, str]]) -> Quiz:
+def quiz(of: Document, asked: Sequence[tuple[str, str]]) -> Passage:
     """Several numbered questions; only their answers are learnt."""
-    turns = [(f"\nQuestion {i}: {q}\nAnswer:", f" {a}") for i, (q, a) in enumerate(asked, start=1)]
-    return _quiz(of.text, turns)
-
-
-def _quiz(text: str, turns: list[tuple[str, str]]) -> Quiz:
-    turns[0] = (text + turns[0][0], turns[0][1])
-    quizzed = Quiz(turns[0][0], turns[0][1] + "".join(q + a for q, a in turns[1:]))
-    quizzed.turns = tuple(turns)
-    return quizzed
+    (prompt, answer), *then = [(f"\nQuestion {i}: {q}\nAnswer:", f" {a}") for i, (q, a) in enumerate(asked, start=1)]
+    return Passage(of.text + prompt, answer, tuple(then))
 
 
 def sample(rng: random.Random, stage: int = STAGES - 1) -> Passage:
@@ -482,10 +460,6 @@ def sample(rng: random.Random, stage: int = STAGES - 1) -> Passage:
     if rng.random() < plan.quizzes:
         facts: list[Fact | None] = [None if rng.random() < plan.absent else fact for fact in drawn.facts]
         rng.shuffle(facts)
-        if plan.terse:
-            again = (fact for _ in range(2) for fact in rng.sample(drawn.facts, len(facts)))
-            turns = [(_TERSE.format(k=f.key), f" {f.value}") for f in again]
-            return _quiz(drawn.text, turns)
         return quiz(drawn, [question(rng, drawn, fact) for fact in facts])
     return ask(drawn, question(rng, drawn, _asked_about(rng, drawn, plan)))
 
@@ -495,9 +469,6 @@ def probes(n: int, stage: int = STAGES - 1) -> list[Passage]:
     rng = random.Random(f"facts:probes:{stage}")
     plan = _CURRICULUM[stage]
     drawn = [_document(rng, plan, probe=True) for _ in range(n)]
-    if plan.terse:
-        asked = [rng.sample(d.facts, len(d.facts)) for d in drawn]
-        return [Passage(f"{d.text} {f[0].key}", f" {f[0].value}") for d, f in zip(drawn, asked, strict=True)]
     return [ask(d, question(rng, d, _asked_about(rng, d, plan))) for d in drawn]
 
 
@@ -508,10 +479,7 @@ def correct(probe: Passage, completion: str) -> bool:
 def _document(rng: random.Random, plan: Stage, probe: bool) -> Document:
     facts = rng.randint(max(2, plan.most // 2) if plan.noise == 0 else 1, plan.most)
     noise = min(40, int(rng.expovariate(1 / plan.noise))) if plan.noise else 0
-    drawn = document(rng, facts, noise, probe, rng.choice(_UNAMBIGUOUS) if plan.terse else tuple(RELATIONS), plan.words)
-    if plan.terse:
-        return Document(drawn.facts, "".join(f"{_TERSE.format(k=f.key)} {f.value}" for f in drawn.facts) + ".")
-    return drawn
+    return document(rng, facts, noise, probe)
 
 
 def _asked_about(rng: random.Random, drawn: Document, plan: Stage) -> Fact | None:

@@ -18,6 +18,7 @@ from typing import Annotated, Literal
 
 from harness.contracts import Grade, Item, Offer, Prompt
 from harness.errors import UserError, unknown
+from harness.parameters import DataPath
 from harness.registry import task
 from tasks.countdown.expression import ExpressionError, evaluate
 from tasks.countdown.instances import SPLITS, Instance, draw, split_of
@@ -33,13 +34,18 @@ _FILE_TRAIN = 200
 Reward = Literal["correct", "tinyzero", "es-paper"]
 
 
-@task("countdown", version=1, source="Pan et al. 2025 (TinyZero); Qiu et al. 2025, arXiv 2509.24372, section 4.1")
+@task(
+    "countdown",
+    version=1,
+    source="Pan et al. 2025 (TinyZero); Qiu et al. 2025, arXiv 2509.24372, section 4.1",
+    levels=(*LEVELS, *ALIASES),
+    lab=("lab", "L2"),
+)
 class Countdown:
     """Combine all the given numbers, each once, with + - * / so that they make the target."""
 
     name: str
     version: int
-    levels: tuple[str, ...] = (*LEVELS, *ALIASES)
     offers: frozenset[Offer] = frozenset({"demonstrations", "verifier"})
     stop: str | None = None
 
@@ -48,7 +54,9 @@ class Countdown:
         level: Annotated[str, "difficulty L0 to L6, or 'paper' for L5"] = "L2",
         style: Annotated[Style | None, "form of the prompt; the level's own if not given"] = None,
         reward: Annotated[Reward, "what training sees; accuracy never depends on it"] = "correct",
-        data: Annotated[str | None, "path of the original countdown.json, in place of generated items"] = None,
+        data: Annotated[
+            str | None, DataPath(), "path of the original countdown.json, in place of generated items"
+        ] = None,
     ) -> None:
         if level not in LEVELS and level not in ALIASES:
             raise unknown("level of countdown", level, [*LEVELS, *ALIASES])

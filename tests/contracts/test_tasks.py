@@ -16,6 +16,7 @@ from harness import load_task
 from harness.contracts import Item, Prompt, Task
 from harness.errors import UserError
 from harness.registry import find_task, tasks
+from tests.contracts.fixtures import PARAMETERS
 
 Gold = Callable[[Item], str]
 EVERY = sorted(tasks())
@@ -53,13 +54,13 @@ def _levels() -> list[tuple[str, str | None]]:
     """Every task at its defaults and at every level it names."""
     found: list[tuple[str, str | None]] = [(name, None) for name in EVERY]
     for name in EVERY:
-        if "level" in find_task(name).parameters:
-            found += [(name, level) for level in find_task(name).build.levels]  # type: ignore[attr-defined]
+        found += [(name, level) for level in find_task(name).levels]
     return found
 
 
 def _load(name: str, level: str | None) -> Task:
-    return load_task(name) if level is None else load_task(name, level=level)
+    given = PARAMETERS.get(name, {})
+    return load_task(name, **given) if level is None else load_task(name, **given, level=level)
 
 
 @pytest.fixture(scope="module", params=_levels(), ids=lambda pair: "-".join(filter(None, pair)))
@@ -178,18 +179,19 @@ def test_items_and_prompts_are_the_same_in_another_process() -> None:
     """Every task and level, under two other hash seeds."""
     program = (
         "import json, sys; from harness import load_task\n"
-        "for name, level in json.loads(sys.argv[1]):\n"
-        "    task = load_task(name) if level is None else load_task(name, level=level)\n"
+        "for name, given in json.loads(sys.argv[1]):\n"
+        "    task = load_task(name, **given)\n"
         "    print(json.dumps([[i.id, task.prompt(i), task.demonstration(i)] for i in task.items('test', 4)]))"
     )
     pairs = _levels()
+    given = [(name, PARAMETERS.get(name, {}) | ({"level": level} if level else {})) for name, level in pairs]
     here = []
     for pair in pairs:
         task = _load(*pair)
         here.append([[i.id, task.prompt(i), task.demonstration(i)] for i in task.items("test", 4)])
     for seed in ("1", "2"):
         answer = subprocess.run(
-            [sys.executable, "-c", program, json.dumps(pairs)],
+            [sys.executable, "-c", program, json.dumps(given)],
             env={**os.environ, "PYTHONHASHSEED": seed},
             capture_output=True,
             text=True,

@@ -47,6 +47,8 @@ CHANGES: list[tuple[str, Any]] = [
     ("task.name", "sudoku"),
     ("task.version", 2),
     ("task.parameters.level", "L2"),
+    ("task.data.level", "ab" * 32),
+    ("method.data.learning_rate", "ab" * 32),
     ("model.name", "lab-2"),
     ("model.revision", "0123456789abcdee"),
     ("budget.steps", 5),
@@ -215,3 +217,11 @@ def test_an_impossible_protocol_is_refused(evaluation: dict[str, Any]) -> None:
 def test_limits_are_those_that_were_set() -> None:
     assert Budget(steps=4, flops=1e9).limits() == {"steps": 4.0, "flops": 1e9}
     assert Budget().limits() == {} and Budget(steps=0).limits() == {"steps": 0.0}
+
+
+def test_data_counts_by_its_content_and_not_by_its_place() -> None:
+    def run_id(path: str, digest: str) -> str:
+        task = {"name": "gsm8k", "version": 1, "parameters": {"data": path}, "data": {"data": digest}}
+        return changed("task", task).run_id
+
+    assert run_id("/here", "ab" * 32) == run_id("/there", "ab" * 32) != run_id("/here", "cd" * 32)

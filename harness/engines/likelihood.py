@@ -1,0 +1,80 @@
+"""The likelihood of given texts: one forward pass over context and continuation, rows of equal length together.
+
+Conventions are lm-evaluation-harness's: blanks at the end of a context belong to the continuation, both are tokenised
+as one text, an empty context is the end-of-text token, what is too long loses its beginning; a text without a context
+that is longer than the model's window is read in windows that follow one another with one token of overlap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from harness.contracts import Likelihood
+
+_ROWS = 64
+_Piece = tuple[tuple[int, ...], int]
+"""Token ids, and how many of the last ones count."""
+
+
+@torch.inference_mode()
+def likelihoods(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]]
+) -> list[Likelihood]:
+    """The likelihood of each pair's continuation after its context, in order."""
+    window = int(model.config.max_position_embeddings)
+    pieces = [_pieces(tokenizer, context, continuation, window) for context, continuation in pairs]
+    scored = _score(model, sorted({piece for of_pair in pieces for piece in of_pair}, key=lambda p: (len(p[0]), p)))
+    return [_together([scored[piece] for piece in of_pair]) for of_pair in pieces]
+
+
+def _pieces(tokenizer: PreTrainedTokenizerBase, context: str, continuation: str, window: int) -> list[_Piece]:
+    if not context:
+        ids = list(tokenizer(continuation, add_special_tokens=False).input_ids)
+        return _windows([tokenizer.eos_token_id, *ids], window)
+    blanks = len(context) - len(context.rstrip())
+    if blanks:
+        context, continuation = context[:-blanks], context[-blanks:] + continuation
+    whole = list(tokenizer(context + continuation).input_ids)
+    counted = len(whole) - len(tokenizer(context).input_ids)
+    return [(tuple(whole[-(window + 1) :]), counted)]
+
+
+def _windows(ids: list[int], window: int) -> list[_Piece]:
+    """`ids` but for the first, in windows that each begin with the token before them."""
+    found: list[_Piece] = []
+    for start in range(1, len(ids), window):
+        end = min(start + window, len(ids))
+        found.append((tuple(ids[max(0, end - window - 1) : end]), end - start))
+    return found
+
+
+def _score(model: PreTrainedModel, pieces: list[_Piece]) -> dict[_Piece, Likelihood]:
+    """Pieces sorted by length, each scored once."""
+    scored: dict[_Piece, Likelihood] = {}
+    training = model.training
+    model.eval()
+    start = 0
+    while start < len(pieces):
+        length = len(pieces[start][0])
+        rows = [piece for piece in pieces[start : start + _ROWS] if len(piece[0]) == length]
+        ids = torch.tensor([piece[0] for piece in rows], device=model.device)
+        logprobs = torch.log_softmax(model(input_ids=ids[:, :-1]).logits.float(), -1)
+        chosen = logprobs.gather(-1, ids[:, 1:, None])[..., 0]
+        likeliest = logprobs.argmax(-1) == ids[:, 1:]
+        for row, piece in enumerate(rows):
+            counted = piece[1]
+            first = chosen.shape[1] - counted
+            total = float(chosen[row, first:].sum()) if counted else 0.0
+            scored[piece] = Likelihood(total, counted, bool(likeliest[row, first:].all()))
+        start += len(rows)
+    model.train(training)
+    return scored
+
+
+def _together(parts: list[Likelihood]) -> Likelihood:
+    return Likelihood(
+        sum(part.logprob for part in parts), sum(part.tokens for part in parts), all(part.greedy for part in parts)
+    )

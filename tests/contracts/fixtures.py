@@ -1,0 +1,14 @@
+"""What a task needs so that the contract suite can try it: data it does not bring, and how to tell its gold answer.
+
+A task whose items are downloaded or the user's own is tried on a small file in its format, written for this purpose
+(`tests/tasks/data`). Every such task has its line here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+DATA = Path(__file__).parents[1] / "tasks" / "data"
+PARAMETERS: dict[str, dict[str, Any]] = {}
+"""Parameters to try a task with, where its defaults need a download or the user's data."""
