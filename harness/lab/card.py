@@ -109,14 +109,8 @@ def _readme(recipe: Recipe, record: dict[str, Any]) -> str:
         "",
         "## What it can do untouched",
         "",
-        f"Val split, zero-shot; sampled is the mean of {SAMPLES} samples at temperature 1. No val or test question, "
-        "nor any with the same numbers, was in its training text.",
-        "",
-        "| task | greedy | sampled | questions |",
-        "| :-- | --: | --: | --: |",
-        *rows,
-        "",
-        "Held-out probes of the other families in its mixture:",
+        *(_task_table(rows) if rows else ()),
+        f"Held-out probes of the {'other ' if rows else ''}families in its mixture:",
         "",
         "| family | score | probes |",
         "| :-- | --: | --: |",
@@ -129,3 +123,15 @@ def _readme(recipe: Recipe, record: dict[str, Any]) -> str:
         f"Seed {recipe.seed}. `beyondrl lab build {recipe.name}` makes it again; figures in `card.json`.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _task_table(rows: list[str]) -> list[str]:
+    return [
+        f"Val split, zero-shot; sampled is the mean of {SAMPLES} samples at temperature 1. No val or test question, "
+        "nor any with the same canonical content, was in its training text.",
+        "",
+        "| task | greedy | sampled | questions |",
+        "| :-- | --: | --: | --: |",
+        *rows,
+        "",
+    ]

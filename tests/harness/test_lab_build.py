@@ -83,7 +83,7 @@ def test_the_card_holds_what_was_measured(built: tuple[Path, list[str]]) -> None
 
 
 def test_a_gated_phase_takes_its_families_from_stage_to_stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(building, "_GATE_STEPS", 4)
+    monkeypatch.setattr(building, "_GATE_STEPS", 2)
     monkeypatch.setattr(building, "_GATE_PROBES", 8)
     lines: list[str] = []
     build(TINY_READER, tmp_path, lines.append)
