@@ -13,6 +13,8 @@ from cli.output import show
 from harness.errors import unknown
 
 Rows = list[dict[str, Any]]
+_SHOWN = {"tasks": ("task", "levels", "lab model", "lab level", "lab base %", "summary")}
+"""Columns of a table that would be too wide with all of them; JSON has them all."""
 
 
 def list_kind(
@@ -41,7 +43,7 @@ def list_kind(
         show([{"listing": f"beyondrl list {name}"} for name in listings], json)
         return
     if kind in listings:
-        show(listings[kind](runs), json, empty=f"There are no {kind} yet.")
+        show(listings[kind](runs), json, _SHOWN.get(kind, ()), empty=f"There are no {kind} yet.")
         return
     from harness.registry import Entry, methods, tasks
 
@@ -73,18 +75,47 @@ def _methods(_: Path) -> Rows:
 
 
 def _tasks(_: Path) -> Rows:
-    from harness.registry import tasks
+    from harness.registry import task_families, tasks
 
-    return [
-        {
-            "task": name,
-            "version": entry.version,
-            "offers": ", ".join(sorted(entry.create().offers)),
-            "parameters": ", ".join(f"{one.name}={one.default}" for one in entry.parameters.values()) or None,
-            "summary": entry.summary,
-        }
-        for name, entry in tasks().items()
-    ]
+    rows: Rows = []
+    for name, entry in tasks().items():
+        rows.append(
+            {
+                "task": name,
+                "version": entry.version,
+                "levels": ", ".join(entry.levels) or None,
+                **_lab(entry),
+                "offers": ", ".join(sorted(entry.create().offers)) or None,
+                "parameters": ", ".join(f"{one.name}={one.default}" for one in entry.parameters.values()) or None,
+                "summary": entry.summary,
+                "source": entry.source or None,
+            }
+        )
+    for name, entry in task_families().items():
+        rows.append(
+            {
+                "task": f"{name}:NAME",
+                "version": entry.version,
+                "parameters": ", ".join(f"{one.name}={one.default}" for one in entry.parameters.values()) or None,
+                "summary": entry.summary,
+                "source": entry.source or None,
+            }
+        )
+    return rows
+
+
+def _lab(entry: Any) -> dict[str, Any]:
+    """The shipped model and level to try a task at, and the model's measured accuracy there in per cent (its card)."""
+    from harness.lab.measured import base_accuracy
+
+    if entry.lab is None:
+        return {"lab model": None, "lab level": None, "lab base %": None}
+    model, level = entry.lab
+    return {
+        "lab model": model,
+        "lab level": level,
+        "lab base %": round(100 * base_accuracy(model, entry.name, level), 1),
+    }
 
 
 def _models(_: Path) -> Rows:

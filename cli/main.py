@@ -19,6 +19,7 @@ from cli.export import export
 from cli.interrupted import Interrupted
 from cli.lab import lab
 from cli.listing import list_kind
+from cli.regrade import regrade
 from cli.run import run
 from cli.sweep import sweep
 from cli.watch import watch
@@ -43,6 +44,7 @@ app.command("watch")(watch)
 app.command("ingest")(ingest)
 app.command("query")(query)
 app.command("report")(report)
+app.command("regrade")(regrade)
 app.command("doctor")(doctor)
 app.command("export")(export)
 app.add_typer(lab, name="lab")

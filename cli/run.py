@@ -18,7 +18,7 @@ from cli.output import console
 from harness.errors import UserError
 
 if TYPE_CHECKING:
-    from harness.spec import RunSpec
+    from harness.spec import Retention, RunSpec
     from sweeps.jobs import Jobs
 
 _BUDGET, _EVALUATION = "Budget (at least one; whichever is reached first)", "Evaluation"
@@ -30,6 +30,7 @@ def run(
     model: Annotated[str, typer.Option(help="Model: a shipped one, a directory, or OWNER/NAME on the Hub.")] = "lab",
     parameter: Annotated[list[str], typer.Option("-p", help="Method parameter, key=value.")] = [],  # noqa: B006
     task_parameter: Annotated[list[str], typer.Option("-t", help="Task parameter, key=value.")] = [],  # noqa: B006
+    data: Annotated[str | None, typer.Option(help="The task's data: short for -t data=PATH.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of every random stream.")] = 1,
     flops: Annotated[float | None, typer.Option(help="Operations.", rich_help_panel=_BUDGET)] = None,
     device_seconds: Annotated[float | None, typer.Option(help="Train + generate.", rich_help_panel=_BUDGET)] = None,
@@ -46,6 +47,9 @@ def run(
     engine: Annotated[str, typer.Option(help="Engine.", rich_help_panel=_EVALUATION)] = "hf",
     curve_points: Annotated[int, typer.Option(help="Points on val.", rich_help_panel=_EVALUATION)] = 4,
     curve_items: Annotated[int, typer.Option(help="Questions a point.", rich_help_panel=_EVALUATION)] = 100,
+    retention: Annotated[
+        str | None, typer.Option(help="Probes to score before and after: lab, standard.", rich_help_panel=_EVALUATION)
+    ] = None,
     runs: Runs = RUNS,
     dry_run: DryRun = False,
     json: Json = False,
@@ -74,8 +78,10 @@ def run(
         "engine": engine,
         "curve_points": curve_points,
         "curve_items": curve_items,
+        "retention": _retention(retention),
     }
-    chosen = (settings(parameter, "-p"), settings(task_parameter, "-t"))
+    given_data = {} if data is None else {"data": data}
+    chosen = (settings(parameter, "-p"), settings(task_parameter, "-t") | given_data)
     spec = _spec(method, task, model, *chosen, seed, budget, evaluation)
     executor = LocalExecutor(1)
     jobs = Jobs(runs, executor, executor.resources)
@@ -133,6 +139,12 @@ def _spec(
         raise UserError(f"{method!r} trains, so it needs a budget: for example --flops 1e12 or --steps 100.")
     check_evaluation(task_instance, protocol)
     return RunSpec(method=resolved, task=resolved_task, model=reference, budget=limits, seed=seed, evaluation=protocol)
+
+
+def _retention(suite: str | None) -> Retention | None:
+    from sweeps.retention import RetentionChoice, resolve_retention
+
+    return None if suite is None else resolve_retention(RetentionChoice(suite=suite))
 
 
 def _drive(spec: RunSpec, jobs: Jobs, quiet: bool) -> None:

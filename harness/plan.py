@@ -13,8 +13,8 @@ from typing import Any
 
 from harness.contracts import Pipeline, Stage, Task, Train
 from harness.errors import UserError, unknown
-from harness.registry import methods, tasks
-from harness.spec import EvaluationProtocol, ModelReference
+from harness.registry import find_task, methods, tasks
+from harness.spec import EvaluationProtocol, ModelReference, Probe
 
 EVALUATION_ENGINES = ("hf",)
 """What `harness.evaluate` can score with."""
@@ -55,10 +55,19 @@ def check_evaluation(task: Task, evaluation: EvaluationProtocol) -> None:
     wanted = [(evaluation.split, evaluation.items)]
     if evaluation.curve_points:
         wanted.append(("val", evaluation.curve_items))
+    for probe in protocol_probes(evaluation):
+        there = len(find_task(probe.task.name).create(**probe.task.parameters).items(probe.split, probe.items))
+        if there < probe.items:
+            raise UserError(f"The probe {probe.label!r} has {there} {probe.split} items, {probe.items} were asked for.")
     for split, count in wanted:
         there = len(task.items(split, count))
         if there < count:
             raise UserError(f"{task.name} has {there} {split} items, {count} were asked for: ask for fewer.")
+
+
+def protocol_probes(evaluation: EvaluationProtocol) -> tuple[Probe, ...]:
+    """The probes of a protocol; none where retention is not measured."""
+    return evaluation.retention.probes if evaluation.retention is not None else ()
 
 
 def _reason(pipeline: Pipeline, task: Task, model: ModelReference | None) -> tuple[str, str | None] | None:

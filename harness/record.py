@@ -8,6 +8,7 @@
     events.jsonl     stage_start, metrics, curve, checkpoint, note, stage_end, resumed
     checkpoint/      the newest resumable state
     samples.parquet  every graded completion of the final evaluation
+    regrades/        the same answers graded again, N.parquet by version N of the task
     model/           final weights: a transformers directory, or a PEFT one for adapters
     result.json      written last, by rename; a run is done when it is there
     error.json       phase and class of what stopped it
@@ -90,6 +91,30 @@ class Score(Frozen):
     """Means of the grades' further figures over the answers that have them."""
 
 
+class ProbeResult(Frozen):
+    """One probe before and after the run."""
+
+    label: str
+    task: str
+    items: int
+    before: float
+    """Accuracy of the start policy."""
+    after: float
+    measures: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    """Further figures of the probe, before and after."""
+
+
+class RetentionResult(Frozen):
+    """What was lost beside the task: see `harness.retention`. Divergences are in nats."""
+
+    probes: list[ProbeResult]
+    kl_per_sequence: float | None = None
+    kl_per_token: float | None = None
+    kl_standard_error: float | None = None
+    """Of the mean per sequence, over prompts."""
+    kl_prompts: int = 0
+
+
 class Result(Frozen):
     """`result.json`."""
 
@@ -100,6 +125,7 @@ class Result(Frozen):
     trainable_parameters: int | None
     total_parameters: int
     peak_memory_bytes: int
+    retention: RetentionResult | None = None
     weights_digest: str
     """SHA-256 over the final weights: equal digests are equal models."""
     resumed: int
@@ -134,6 +160,7 @@ class RunDirectory:
         self.result = path / "result.json"
         self.error = path / "error.json"
         self.prune = path / "prune"
+        self.regrades = path / "regrades"
 
     @classmethod
     def of(cls, runs: Path, spec: RunSpec) -> RunDirectory:
@@ -148,6 +175,10 @@ class RunDirectory:
 
     def read_failure(self) -> Failure:
         return Failure.model_validate_json(self.error.read_text())
+
+    def regraded(self) -> list[Path]:
+        """The answers graded again, one file a version of the task, oldest first."""
+        return sorted(self.regrades.glob("*.parquet"), key=lambda file: int(file.stem))
 
     def status(self) -> Status:
         """From the files alone; `stale` means that whoever held the lease is gone."""

@@ -67,6 +67,8 @@ class Entry(Generic[T]):
             ) from None
         paths = [key for key, info in self.schema.model_fields.items() if DataPath() in info.metadata]
         data = {key: content_digest(values[key]) for key in paths if values[key] is not None}
+        if hasattr(self.build, "digests"):  # a task made of others says itself what its parameters stand for
+            data |= self.build.digests(**values)
         return Component(name=self.name, version=self.version, parameters=values, data=data)
 
     def create(self, **given: Any) -> T:

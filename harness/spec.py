@@ -70,6 +70,23 @@ class Budget(Frozen):
         return {name: float(value) for name, value in self.model_dump().items() if value is not None}
 
 
+class Probe(Frozen):
+    """A task whose score is watched, not trained."""
+
+    label: str
+    task: Component
+    split: Literal["val", "test"] = "test"
+    items: int = Field(200, ge=1)
+
+
+class Retention(Frozen):
+    """What is measured before and after a run beside its task: see `harness.retention`."""
+
+    probes: tuple[Probe, ...]
+    kl_prompts: int = Field(128, ge=0)
+    """Questions of the new task on which the divergence from the start policy is measured."""
+
+
 class EvaluationProtocol(Frozen):
     """How a run is scored: part of its identity, equal for every method of a comparison."""
 
@@ -87,6 +104,16 @@ class EvaluationProtocol(Frozen):
     curve_points: int = Field(4, ge=0)
     """Evaluations on val while training, evenly spaced over the budget; they draw the learning curve."""
     curve_items: int = Field(100, ge=1)
+    retention: Retention | None = None
+    """Probes scored before and after, or None."""
+
+    def content(self) -> dict[str, Any]:
+        """What decides a result: as `model_dump`, with the content of probes' files in place of their paths."""
+        shown = self.model_dump(exclude={"retention"})
+        if self.retention is not None:
+            probes = [{**probe.model_dump(), "task": probe.task.content()} for probe in self.retention.probes]
+            shown["retention"] = {**self.retention.model_dump(), "probes": probes}
+        return shown
 
     @model_validator(mode="after")
     def _samples_differ(self) -> EvaluationProtocol:
@@ -109,6 +136,7 @@ class RunSpec(Frozen):
     def canonical(self) -> str:
         """The one JSON text of this spec: sorted keys, no blanks, NaN refused."""
         content = self.model_dump() | {"method": self.method.content(), "task": self.task.content()}
+        content["evaluation"] = self.evaluation.content()
         return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @cached_property

@@ -108,6 +108,7 @@ class _Attempt:
         from harness.context import RunContext, newest_checkpoint
         from harness.evaluate import evaluate
         from harness.meters import MeterBank
+        from harness.retention import measure_after, measure_before
 
         checkpoint = newest_checkpoint(self.directory)
         state = checkpoint[1] if checkpoint else None
@@ -122,12 +123,20 @@ class _Attempt:
         run = RunContext(spec, self.directory, task, meters, log, self.checkpoint_seconds)
         if state:
             run.curve_done = state["curve_done"]
-        policy, stages = self._stages(run, pipeline, checkpoint)
+        policy = self._start(run)
+        wanted, before, retention = spec.evaluation.retention, None, None
+        if wanted is not None:
+            self.phase = "retention"
+            with meters.clock("evaluate"):
+                before = measure_before(spec, wanted, task, policy)
+        policy, stages = self._stages(run, pipeline, policy, checkpoint)
         self.phase = "evaluate"
         with meters.clock("evaluate"):
             score, rows = evaluate(
                 spec, task, policy, spec.evaluation.split, spec.evaluation.items, few_shot=pipeline.few_shot
             )
+            if wanted is not None and before is not None:
+                retention = measure_after(spec, wanted, before, policy)
         self.phase = "save"
         self._write_samples(rows)
         if stages:
@@ -140,6 +149,7 @@ class _Attempt:
             trainable_parameters=policy.trainable_parameters if stages else None,
             total_parameters=policy.total_parameters,
             peak_memory_bytes=_peak_memory(torch),
+            retention=retention,
             weights_digest=policy.digest(),
             resumed=resumed,
             started_at=started,
@@ -148,10 +158,8 @@ class _Attempt:
         write_json(self.directory.result, result.model_dump())
         shutil.rmtree(self.directory.checkpoint, ignore_errors=True)
 
-    def _stages(
-        self, run: Any, pipeline: Pipeline, checkpoint: tuple[Path, dict[str, Any]] | None
-    ) -> tuple[Any, list[StageResult]]:
-        """The policy after every stage, and what the stages were."""
+    def _start(self, run: Any) -> Any:
+        """The untouched policy that the run starts from."""
         from harness.models import load_model
         from harness.policy import Policy
 
@@ -162,7 +170,12 @@ class _Attempt:
                 f"there is {handle.revision}. Plan it again."
             )
         device = "cuda" if self.resources.gpus else "cpu"
-        policy = Policy(handle.model().to(device).eval(), handle.tokenizer(), handle.path)
+        return Policy(handle.model().to(device).eval(), handle.tokenizer(), handle.path)
+
+    def _stages(
+        self, run: Any, pipeline: Pipeline, policy: Any, checkpoint: tuple[Path, dict[str, Any]] | None
+    ) -> tuple[Any, list[StageResult]]:
+        """The policy after every stage, and what the stages were."""
         results: list[StageResult] = []
         for index, stage in enumerate(pipeline.stages):
             self.phase = f"stage {index}"

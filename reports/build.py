@@ -18,6 +18,7 @@ from reports import contents
 from reports.comparison import compare
 from reports.figures import Figure, draw_figures
 from reports.headline import headline, task_text
+from reports.retention import retention
 from reports.sweep_data import SweepData, read_sweep_data
 from reports.verdict import verdict
 
@@ -60,6 +61,7 @@ def _parts(data: SweepData) -> tuple[dict[str, Any], list[Figure]]:
     shown = {
         "accuracy": [f for f in figures if f.key == "accuracy"],
         "learning": [f for f in figures if f.key.startswith("learning")],
+        "retention": [f for f in figures if f.key == "retention"],
         "cost": [f for f in figures if f.key.startswith(("cost", "tuning"))],
     }
     parts = {
@@ -71,6 +73,8 @@ def _parts(data: SweepData) -> tuple[dict[str, Any], list[Figure]]:
         "leaderboard": contents.leaderboard(comparison),
         "pairwise": contents.pairwise(comparison),
         "quality": contents.answers_quality(comparison),
+        "measures": contents.measures(comparison),
+        "retention": retention(comparison),
         "tuning": contents.tuning(data),
         "lost": contents.lost(data),
         "environments": contents.environments(data),

@@ -84,6 +84,21 @@ def answers_quality(comparison: Comparison) -> Table:
     return Table("Answers", columns, rows, note)
 
 
+def measures(comparison: Comparison) -> Table:
+    """Further figures of the task about the same answers; no rows where it has none."""
+    found = {
+        one.method.name: [json.loads(run["measures"] or "{}") for run in one.method.runs]
+        for one in comparison.standings
+    }
+    names = sorted({name for runs in found.values() for run in runs for name in run})
+    rows = []
+    for method, runs in found.items() if names else ():
+        cells = [[run[name] for run in runs if name in run] for name in names]
+        rows.append([method, *(setting(sum(values) / len(values)) if values else MISSING for values in cells)])
+    note = "Means over the final runs of the task's further figures. None of them decides a rank."
+    return Table("Further measures", ["method", *names], rows, note)
+
+
 def tuning(data: SweepData) -> Table:
     """What finding the settings cost, and what was found."""
     rows = []

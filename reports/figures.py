@@ -58,6 +58,7 @@ def draw_figures(data: SweepData, comparison: Comparison) -> list[Figure]:
     found = [_accuracy(comparison, looks)]
     found += [figure for axis in _COST_AXES if (figure := _learning(data, looks, *axis)) is not None]
     found += [_cost(comparison, looks, *axis) for axis in _COST_AXES[:2]]
+    found += [figure for figure in (_retention(comparison, looks),) if figure is not None]
     best = _best_so_far(data, looks)
     return [*found, best] if best is not None else found
 
@@ -127,6 +128,28 @@ def _cost(comparison: Comparison, looks: _Looks, column: str, short: str, label:
         axes.legend(frameon=False, fontsize=8)
     costs = [(s.method.name, 100 * s.accuracy.mean, count(_costs(s, column)[0])) for s in comparison.standings]
     return done("; ".join(f"{name} {score:.1f}% at {cost}" for name, score, cost in costs))
+
+
+def _retention(comparison: Comparison, looks: _Looks) -> Figure | None:
+    """Gain on the task against the mean change on the probes: up and to the right is better."""
+    drawn = []
+    for one in comparison.standings:
+        changes = [r["after"] - r["before"] for r in one.method.retention if r["measure"] == "accuracy"]
+        if changes and one.versus_base is not None:
+            kept = 100 * sum(changes) / len(changes)
+            drawn.append((one.method.name, kept, 100 * one.versus_base.difference.mean))
+    if not drawn:
+        return None
+    with _panel("retention", "Gained and kept") as (axes, done):
+        for name, kept, gained in drawn:
+            colour, marker = looks[name]
+            axes.plot(kept, gained, marker, color=colour, markersize=7, label=name)
+        axes.axvline(0, color="#444444", linestyle="--", linewidth=0.8, zorder=0)
+        axes.axhline(0, color="#444444", linestyle="--", linewidth=0.8, zorder=0)
+        axes.set_xlabel("mean change of accuracy on the probes, points")
+        axes.set_ylabel("gain on the task over base, points")
+        axes.legend(frameon=False, fontsize=8)
+    return done("; ".join(f"{name} {gained:+.1f} at {kept:+.1f}" for name, kept, gained in drawn))
 
 
 def _best_so_far(data: SweepData, looks: _Looks) -> Figure | None:

@@ -7,7 +7,7 @@ items that every finished final run answered.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,8 @@ class MethodData:
     trials: list[Row]
     failures: list[Row]
     planned_finals: int
+    retention: list[Row] = field(default_factory=list)
+    """`probe`, `measure`, `items`, and `before` and `after` as means over the final runs."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,16 @@ def _method(connection: duckdb.DuckDBPyConnection, sweep: str, arm: Row) -> Meth
         sweep,
         name,
     )
+    retention = _rows(
+        connection,
+        "SELECT t.probe, t.measure, any_value(t.items) AS items, avg(t.before) AS before, avg(t.after) AS after, "
+        "list(t.after - t.before ORDER BY r.seed) AS changes "
+        "FROM finals f JOIN runs r USING (run_id) JOIN retention t USING (run_id) "
+        "WHERE f.sweep = ? AND f.method = ? AND r.status = 'done' GROUP BY t.probe, t.measure "
+        "ORDER BY t.probe, t.measure",
+        sweep,
+        name,
+    )
     return MethodData(
         name=name,
         winner=None if arm["winner"] is None else json.loads(arm["winner"]),
@@ -95,6 +107,7 @@ def _method(connection: duckdb.DuckDBPyConnection, sweep: str, arm: Row) -> Meth
         trials=trials,
         failures=[{key: row[key] for key in ("run_id", "failure", "failure_message")} for row in lost],
         planned_finals=len(finals),
+        retention=retention,
     )
 
 

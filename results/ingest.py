@@ -21,7 +21,7 @@ from results.rows import content_hash, run_rows, sweep_rows
 if TYPE_CHECKING:
     import duckdb
 
-_RUN_TABLES = ("runs", "stages", "metrics", "curve", "environments", "samples")
+_RUN_TABLES = ("runs", "stages", "metrics", "curve", "environments", "samples", "retention", "regrades")
 _SWEEP_TABLES = ("sweeps", "arms", "trials", "finals", "refusals")
 
 
@@ -75,6 +75,10 @@ def _ingest_runs(connection: duckdb.DuckDBPyConnection, runs: Path) -> IngestSum
             connection.execute(
                 "INSERT INTO samples BY NAME SELECT ? AS run_id, * FROM read_parquet(?)",
                 [run_id, str(directory.samples)],
+            )
+        for regrade in directory.regraded():
+            connection.execute(
+                "INSERT INTO regrades BY NAME SELECT ? AS run_id, * FROM read_parquet(?)", [run_id, str(regrade)]
             )
     return IngestSummary(new, updated, unchanged, failed)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.events import read_events
-from harness.record import Meters, RunDirectory
+from harness.record import Meters, ProbeResult, RunDirectory
 from harness.sweep_record import SweepRecord
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -21,7 +21,8 @@ _METERS = tuple(Meters.model_fields)
 def content_hash(directory: RunDirectory) -> str:
     """Changes whenever anything of the run that the database shows has changed."""
     digest = hashlib.sha256(directory.status().encode())
-    for path in (directory.spec, directory.result, directory.error, directory.events, directory.environment):
+    kept = (directory.spec, directory.result, directory.error, directory.events, directory.environment)
+    for path in (*kept, *directory.regraded()):
         if path.exists():
             digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
@@ -49,7 +50,7 @@ def run_rows(directory: RunDirectory, runs: Path, content: str) -> Rows:
         "evaluation": _json(spec.evaluation.model_dump()),
         "content_hash": content,
     }
-    found: Rows = {"runs": [row], "stages": [], "metrics": [], "curve": [], "environments": []}
+    found: Rows = {"runs": [row], "stages": [], "metrics": [], "curve": [], "environments": [], "retention": []}
     if status == "done":
         _add_result(directory, row, found)
     elif directory.error.exists():
@@ -77,6 +78,9 @@ def _add_result(directory: RunDirectory, row: dict[str, Any], found: Rows) -> No
             "started_at", "finished_at",
         }
     )  # fmt: skip
+    if result.retention is not None:
+        row |= result.retention.model_dump(exclude={"probes"})
+        found["retention"] += [one for probe in result.retention.probes for one in _probe_rows(result.run_id, probe)]
     for stage in result.stages:
         meters = stage.meters.model_dump(
             include={
@@ -100,6 +104,12 @@ def _add_result(directory: RunDirectory, row: dict[str, Any], found: Rows) -> No
                 **meters,
             }
         )
+
+
+def _probe_rows(run_id: str, probe: ProbeResult) -> list[dict[str, Any]]:
+    shared = {"run_id": run_id, "probe": probe.label, "task": probe.task, "items": probe.items}
+    figures = {"accuracy": (probe.before, probe.after), **probe.measures}
+    return [{**shared, "measure": name, "before": old, "after": new} for name, (old, new) in figures.items()]
 
 
 def _add_events(directory: RunDirectory, run_id: str, found: Rows) -> None:

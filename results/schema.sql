@@ -11,6 +11,7 @@ CREATE TABLE runs (
     train_seconds DOUBLE, generate_seconds DOUBLE, evaluate_seconds DOUBLE, overhead_seconds DOUBLE,
     device_seconds DOUBLE, generated_tokens BIGINT, prompt_tokens BIGINT, trained_tokens BIGINT, rollouts BIGINT,
     flops DOUBLE, steps BIGINT, trainable_parameters BIGINT, total_parameters BIGINT, peak_memory_bytes BIGINT,
+    kl_per_sequence DOUBLE, kl_per_token DOUBLE, kl_standard_error DOUBLE, kl_prompts INTEGER,
     weights_digest VARCHAR, resumed INTEGER, started_at DOUBLE, finished_at DOUBLE,
     failure VARCHAR, failure_phase VARCHAR, failure_message VARCHAR, content_hash VARCHAR
 );
@@ -36,6 +37,17 @@ CREATE TABLE samples (
     run_id VARCHAR, item_id VARCHAR, item_index INTEGER, sample INTEGER, prompt VARCHAR, completion VARCHAR,
     correct BOOLEAN, reward DOUBLE, well_formed BOOLEAN, reason VARCHAR, parsed VARCHAR, tokens INTEGER,
     truncated BOOLEAN, measures JSON
+);
+
+-- A probe before and after a run: measure 'accuracy', or one of the probe's own.
+CREATE TABLE retention (
+    run_id VARCHAR, probe VARCHAR, task VARCHAR, measure VARCHAR, items INTEGER, before DOUBLE, after DOUBLE
+);
+
+-- Stored completions graded again by another version of their task's grader.
+CREATE TABLE regrades (
+    run_id VARCHAR, task_version INTEGER, item_id VARCHAR, item_index INTEGER, sample INTEGER, correct BOOLEAN,
+    reward DOUBLE, well_formed BOOLEAN, reason VARCHAR, parsed VARCHAR, measures JSON
 );
 
 CREATE TABLE environments (

@@ -28,6 +28,12 @@ SELECT l.* FROM leaderboard l WHERE NOT EXISTS (
     SELECT 1 FROM leaderboard o WHERE o.sweep = l.sweep AND o.flops <= l.flops AND o.accuracy > l.accuracy
 );
 
+-- Accuracy by the verdicts of the run itself and by those of later versions of its grader.
+CREATE OR REPLACE VIEW regraded AS
+SELECT r.run_id, r.method, r.task, r.seed, r.task_version AS first_version, r.accuracy AS first_accuracy,
+       g.task_version AS version, avg(g.correct::DOUBLE) AS accuracy, avg(g.reward) AS reward, count(*) AS answers
+FROM regrades g JOIN runs r USING (run_id) GROUP BY ALL ORDER BY r.task, r.method, r.seed, version;
+
 -- Which methods have been run on which task, level and model.
 CREATE OR REPLACE VIEW coverage AS
 SELECT method, task, task_parameters, model, status, count(*) AS runs FROM runs GROUP BY ALL

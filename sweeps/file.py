@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_v
 from harness.errors import UserError, unknown
 from harness.spec import Budget, EvaluationProtocol, Frozen
 from sweeps.document import Document, Place
+from sweeps.retention import RetentionChoice, retention_choice
 
 _NAME = r"^[a-z0-9][a-z0-9_-]*$"
 
@@ -154,6 +155,8 @@ class SweepFile(Frozen):
     tune: Tuning = Tuning()
     final: Final = Final()
     evaluation: Evaluation = Evaluation()
+    retention: Annotated[RetentionChoice, BeforeValidator(retention_choice)] | None = None
+    """Probes scored before and after each final run."""
     storage: str | None = None
     """A database URL for Optuna, for tuning that several machines look at; else a journal file in its directory."""
 

@@ -20,10 +20,11 @@ from harness.errors import UserError
 from harness.parameters import Parameter
 from harness.plan import check_evaluation, refusal
 from harness.registry import Entry, find_method, find_task
-from harness.spec import Component, EvaluationProtocol, ModelReference, RunSpec
+from harness.spec import Component, EvaluationProtocol, ModelReference, Retention, RunSpec
 from harness.sweep_record import Refusal
 from sweeps.document import Document, Place
 from sweeps.file import MethodChoice, SweepFile
+from sweeps.retention import resolve_retention
 from sweeps.space import tunable
 
 
@@ -56,6 +57,7 @@ class Sweep:
     refused: tuple[Refusal, ...]
     task: Component
     model: ModelReference
+    retention: Retention | None = None
 
     @property
     def name(self) -> str:
@@ -68,8 +70,9 @@ class Sweep:
 
     @property
     def final_evaluation(self) -> EvaluationProtocol:
-        """How the reported runs are scored."""
-        return self._evaluation(self.file.final.on, self.file.final.items)
+        """How the reported runs are scored, and what they are watched for."""
+        protocol = self._evaluation(self.file.final.on, self.file.final.items)
+        return protocol.model_copy(update={"retention": self.retention})
 
     def trial_specs(self, arm: Arm, values: dict[str, Any]) -> list[RunSpec]:
         """The runs of one trial, one a tuning seed."""
@@ -85,14 +88,14 @@ class Sweep:
         """16 hexadecimal digits over everything that decides the outcome."""
         arms = [[arm.label, self.tuning_identity(arm), arm.trials] for arm in self.arms]
         refused = [one.model_dump() for one in self.refused]
-        final = self.final_evaluation.model_dump(mode="json")
+        final = self.final_evaluation.content()
         return _digest([arms, refused, self.file.final.seeds, final, self._common()])
 
     def tuning_identity(self, arm: Arm) -> str:
         """16 hexadecimal digits over what decides the trials of an arm, but for their number."""
         space = {name: repr(one.search) for name, one in arm.tunable.items()}
         tune = self.file.tune.model_dump(mode="json", exclude={"trials"})
-        evaluation = self.tune_evaluation.model_dump(mode="json")
+        evaluation = self.tune_evaluation.content()
         return _digest([arm.component().content(), space, tune, evaluation, self._common()])
 
     def _common(self) -> list[Any]:
@@ -124,7 +127,11 @@ def resolve(file: SweepFile, document: Document, model: ModelReference) -> Sweep
             refused.append(Refusal(method=choice.label, reason=reason))
     if not arms:
         raise UserError(f"{document.name}: no method of this sweep can run. {refused[0].method}: {refused[0].reason}")
-    sweep = Sweep(file, document.text, tuple(arms), tuple(refused), component, model)
+    retention = None
+    if file.retention is not None:
+        with _at(document, ("retention",)):
+            retention = resolve_retention(file.retention)
+    sweep = Sweep(file, document.text, tuple(arms), tuple(refused), component, model, retention)
     protocols = {"final": sweep.final_evaluation, **({"tune": sweep.tune_evaluation} if file.tune.trials else {})}
     for key, protocol in protocols.items():
         with _at(document, (key,) if key in document.data else ()):

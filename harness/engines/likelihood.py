@@ -19,7 +19,6 @@ _Piece = tuple[tuple[int, ...], int]
 """Token ids, and how many of the last ones count."""
 
 
-@torch.inference_mode()
 def likelihoods(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]]
 ) -> list[Likelihood]:
@@ -28,6 +27,13 @@ def likelihoods(
     pieces = [_pieces(tokenizer, context, continuation, window) for context, continuation in pairs]
     scored = _score(model, sorted({piece for of_pair in pieces for piece in of_pair}, key=lambda p: (len(p[0]), p)))
     return [_together([scored[piece] for piece in of_pair]) for of_pair in pieces]
+
+
+def token_likelihoods(model: PreTrainedModel, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Likelihood]:
+    """The likelihood of given tokens after given tokens (prompt ids, completion ids), in order."""
+    pieces = [((*prompt, *completion), len(completion)) for prompt, completion in texts]
+    scored = _score(model, sorted(set(pieces), key=lambda p: (len(p[0]), p)))
+    return [scored[piece] for piece in pieces]
 
 
 def _pieces(tokenizer: PreTrainedTokenizerBase, context: str, continuation: str, window: int) -> list[_Piece]:
@@ -51,6 +57,7 @@ def _windows(ids: list[int], window: int) -> list[_Piece]:
     return found
 
 
+@torch.inference_mode()
 def _score(model: PreTrainedModel, pieces: list[_Piece]) -> dict[_Piece, Likelihood]:
     """Pieces sorted by length, each scored once."""
     scored: dict[_Piece, Likelihood] = {}

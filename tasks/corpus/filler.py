@@ -73,7 +73,8 @@ ENDINGS = (
 )
 
 
-def _story(rng: random.Random) -> str:
+def story(rng: random.Random) -> str:
+    """One story."""
     person, friend = rng.sample(PEOPLE, 2)
     words = {
         "person": person,
@@ -94,7 +95,7 @@ def _story(rng: random.Random) -> str:
 
 def _passage(rng: random.Random, probe: bool) -> Passage:
     while True:
-        text = _story(rng)
+        text = story(rng)
         if held_out("filler:" + text) == probe:
             return Passage("", text)
 

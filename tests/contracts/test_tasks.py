@@ -13,7 +13,7 @@ from itertools import pairwise
 import pytest
 
 from harness import load_task
-from harness.contracts import Item, Prompt, Task
+from harness.contracts import Item, Likelihood, LikelihoodTask, Prompt, Task
 from harness.errors import UserError
 from harness.registry import find_task, tasks
 from tests.contracts.fixtures import PARAMETERS
@@ -86,12 +86,24 @@ def text_of(prompt: Prompt) -> str:
 
 
 def test_gold_is_right(task: Task, gold: Gold) -> None:
-    if "demonstrations" not in task.offers:
+    if "demonstrations" not in task.offers and not isinstance(task, LikelihoodTask):
         pytest.fail(f"{task.name} offers no demonstrations: say here how its gold answer is found")
     for split in SPLITS:
         for item in task.items(split, N):
             grade = task.grade(item, gold(item))
             assert grade.correct and grade.well_formed and grade.reward > 0, (item, grade)
+
+
+def test_the_likeliest_continuation_decides(task: Task) -> None:
+    if not isinstance(task, LikelihoodTask):
+        return
+    for item in task.items("val", N):  # type: ignore[attr-defined]
+        count = len(task.continuations(item))
+        verdicts = []
+        for best in range(count):
+            likelihoods = [Likelihood(-1.0 if place == best else -9.0, 4, True) for place in range(count)]
+            verdicts.append(task.judge(item, likelihoods).correct)
+        assert verdicts.count(True) == 1
 
 
 @pytest.mark.parametrize("name", sorted(HOSTILE))

@@ -175,7 +175,12 @@ def test_it_runs_to_a_result(beyondrl: Beyondrl, tmp_path: Path) -> None:
     result = json.loads(answer.stdout)
     assert result["score"]["items"] == 5 and result["meters"]["steps"] == 2
     (spec,) = (tmp_path / "runs").glob("sums/imitate/*/spec.json")
-    assert json.loads(spec.read_text())["method"] == {"name": "imitate", "version": 7, "parameters": {"batch_size": 2}}
+    assert json.loads(spec.read_text())["method"] == {
+        "name": "imitate",
+        "version": 7,
+        "parameters": {"batch_size": 2},
+        "data": {},
+    }
 
 
 def test_a_misspelt_plug_in_method_gets_the_nearest(beyondrl: Beyondrl) -> None:

@@ -60,6 +60,7 @@ CHANGES: list[tuple[str, Any]] = [
     ("seed", 1),
     ("evaluation.split", "test"),
     ("evaluation.items", 7),
+    ("evaluation.retention", {"probes": []}),
     ("evaluation.temperature", 1.0),
     ("evaluation.top_p", 0.9),
     ("evaluation.max_new_tokens", 41),

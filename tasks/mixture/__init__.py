@@ -1,0 +1,1 @@
+"""A weighted mixture of tasks as one task."""
