@@ -29,6 +29,7 @@ from harness.spec import RunSpec
 from harness.streams import stream
 
 _FLUSH = "state.json"
+_START = "start"
 
 
 @dataclass
@@ -49,6 +50,28 @@ class RunContext:
         """The seed of a named random stream of this run."""
         return stream(self.spec.seed, *names)
 
+    def state(self, stage: int, step: int) -> dict[str, Any]:
+        """What a checkpoint must remember besides weights."""
+        meters: Meters = self.meters.read()
+        return {
+            "stage": stage,
+            "step": step,
+            "curve_done": self.curve_done,
+            "events": self.events.count(),
+            "meters": meters.model_dump(),
+        }
+
+    def hand_over(self, stage: int, policy: Policy, results: list[dict[str, Any]]) -> Path:
+        """Save what stage `stage` starts from, adapters merged; returns the directory of its weights."""
+        folder = self.directory.checkpoint / f"stage-{stage}" / _START
+        shutil.rmtree(folder, ignore_errors=True)
+        policy.save_merged(folder)
+        write_json(folder / _FLUSH, self.state(stage, 0) | {"results": results})
+        for other in self.directory.checkpoint.glob("stage-*"):
+            if other != folder.parent:
+                shutil.rmtree(other)
+        return folder
+
 
 @dataclass
 class StageContext:
@@ -57,6 +80,10 @@ class StageContext:
     run: RunContext
     index: int
     policy: Policy
+    begun: float = 0.0
+    """Share of the run's budget that was used when this stage began."""
+    ends: float = 1.0
+    """Share of the run's budget at which it ends."""
     step: int = 0
     resume_from: Path | None = None
     """A checkpoint of this stage to continue from."""
@@ -123,13 +150,15 @@ class StageContext:
         self.run.meters.count(flops=2.0 * self.policy.compute_parameters * tokens)
 
     def spent(self) -> float:
-        """Share of the budget used, from 0 to 1."""
-        return min(1.0, spent(self.run.spec.budget, self.run.meters.read())[0])
+        """Share of this stage's part of the budget that is used, from 0 to 1."""
+        used = spent(self.run.spec.budget, self.run.meters.read())[0] - self.begun
+        there = self.ends - self.begun
+        return min(1.0, max(0.0, used / there)) if there > 0 else 1.0
 
     def exhausted(self) -> bool:
-        """Whether the budget is used up; remembers which meter ended the stage."""
+        """Whether this stage's part of the budget is used up; remembers which meter ended the stage."""
         share, meter = spent(self.run.spec.budget, self.run.meters.read())
-        if meter is not None and share >= 1.0:
+        if meter is not None and share >= self.ends:
             self.stopped_by = meter
             return True
         return False
@@ -156,7 +185,8 @@ class StageContext:
     def draw_curve(self) -> None:
         """Measure the policy on val if the budget has passed the next point of the learning curve."""
         protocol = self.run.spec.evaluation
-        due = math.floor(self.spent() * protocol.curve_points + 1e-9)
+        used = min(1.0, spent(self.run.spec.budget, self.run.meters.read())[0])
+        due = math.floor(used * protocol.curve_points + 1e-9)
         if protocol.curve_points == 0 or due <= self.run.curve_done:
             return
         self.run.curve_done = due
@@ -177,15 +207,7 @@ class StageContext:
 
     def mark(self, folder: Path) -> None:
         """Declare `folder` (a child of `self.folder`) a whole checkpoint of this step, and drop older ones."""
-        meters: Meters = self.run.meters.read()
-        state = {
-            "stage": self.index,
-            "step": self.step,
-            "curve_done": self.run.curve_done,
-            "events": self.run.events.count(),
-            "meters": meters.model_dump(),
-        }
-        write_json(folder / _FLUSH, state)
+        write_json(folder / _FLUSH, self.run.state(self.index, self.step))
         for other in self.folder.glob("checkpoint-*"):
             if other != folder:
                 shutil.rmtree(other)
@@ -202,6 +224,14 @@ def newest_checkpoint(directory: RunDirectory) -> tuple[Path, dict[str, Any]] | 
         return None
     _, _, folder, state = max(found, key=lambda entry: entry[:2])
     return folder, state
+
+
+def stage_start(directory: RunDirectory, stage: int) -> tuple[Path, dict[str, Any]] | None:
+    """Where the weights lie that `stage` started from and what the stages before it left; None for the first."""
+    folder = directory.checkpoint / f"stage-{stage}" / _START
+    if stage == 0:
+        return None
+    return folder, json.loads((folder / _FLUSH).read_text())
 
 
 FitLoop = Callable[[StageContext], None]

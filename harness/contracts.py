@@ -266,9 +266,12 @@ class Train:
     objective: Objective
     parameterisation: Parameterisation
     optimiser: Optimiser
+    share: float | None = None
+    """Share of the run's budget that this stage may use; None is all that the stages before it have left."""
 
     def describe(self) -> dict[str, Any]:
-        return {
+        shown: dict[str, Any] = {} if self.share is None else {"share": self.share}
+        return shown | {
             "objective": {"name": self.objective.name, **self.objective.describe()},
             "parameterisation": {"name": self.parameterisation.name, **self.parameterisation.describe()},
             "optimiser": {"name": self.optimiser.name, **self.optimiser.describe()},

@@ -50,6 +50,12 @@ class Policy:
         """SHA-256 over all weights, in name order."""
         return digest_of(self.model.named_parameters())
 
+    def save_merged(self, path: Path) -> None:
+        """Write the weights as a plain transformers directory, an adapter merged into its base."""
+        model = self.model.merge_and_unload() if self.kind == "adapter" else self.model
+        model.save_pretrained(path)
+        self.tokenizer.save_pretrained(path)
+
     def save(self, path: Path) -> None:
         """Write the final weights and the tokenizer."""
         self.model.save_pretrained(path)

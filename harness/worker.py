@@ -161,7 +161,6 @@ class _Attempt:
     def _start(self, run: Any) -> Any:
         """The untouched policy that the run starts from."""
         from harness.models import load_model
-        from harness.policy import Policy
 
         handle = load_model(run.spec.model.name)
         if handle.revision != run.spec.model.revision:
@@ -169,36 +168,64 @@ class _Attempt:
                 f"The model {handle.name!r} has changed: this run was planned with revision {run.spec.model.revision}, "
                 f"there is {handle.revision}. Plan it again."
             )
+        return self._policy(handle)
+
+    def _policy(self, handle: Any) -> Any:
+        from harness.policy import Policy
+
         device = "cuda" if self.resources.gpus else "cpu"
         return Policy(handle.model().to(device).eval(), handle.tokenizer(), handle.path)
 
     def _stages(
         self, run: Any, pipeline: Pipeline, policy: Any, checkpoint: tuple[Path, dict[str, Any]] | None
     ) -> tuple[Any, list[StageResult]]:
-        """The policy after every stage, and what the stages were."""
+        """The policy after every stage, and what the stages were; each starts from the merged weights of the last."""
+        from harness.context import stage_start
+        from harness.models import load_model
+
+        first = checkpoint[1]["stage"] if checkpoint else 0
+        start = stage_start(self.directory, first)
         results: list[StageResult] = []
-        for index, stage in enumerate(pipeline.stages):
+        before = Meters()
+        if start is not None:
+            policy = self._policy(load_model(str(start[0])))
+            results = [StageResult.model_validate(one) for one in start[1]["results"]]
+            before = Meters(**start[1]["meters"])
+        for index in range(first, len(pipeline.stages)):
             self.phase = f"stage {index}"
-            if not isinstance(stage, Train) or index > 0:
-                raise UserError(
-                    f"{run.spec.method.name!r} has {len(pipeline.stages)} stages: so far a run is one training stage."
-                )
-            policy, result = self._train(run, index, stage, policy, checkpoint)
+            stage = pipeline.stages[index]
+            if not isinstance(stage, Train):
+                raise UserError(f"Stage {index} of {run.spec.method.name!r} is no training: so far stages train.")
+            resume = checkpoint if checkpoint and index == first and checkpoint[1]["step"] else None
+            policy, result = self._train(run, index, stage, policy, before, resume)
             results.append(result)
+            if index + 1 < len(pipeline.stages):
+                with run.meters.clock("overhead"):
+                    there = run.hand_over(index + 1, policy, [one.model_dump() for one in results])
+                    policy = self._policy(load_model(str(there)))
+                before = run.meters.read()
         return policy, results
 
     def _train(
-        self, run: Any, index: int, stage: Train, policy: Any, checkpoint: tuple[Path, dict[str, Any]] | None
+        self,
+        run: Any,
+        index: int,
+        stage: Train,
+        policy: Any,
+        before: Meters,
+        resume: tuple[Path, dict[str, Any]] | None,
     ) -> tuple[Any, StageResult]:
         from harness.context import StageContext
         from harness.gradient_loop import run_gradient
+        from harness.meters import spent
 
         policy = stage.parameterisation.attach(policy, run.seed(f"stage-{index}", "init") % 2**31)
-        context = StageContext(run, index, policy)
-        if checkpoint is not None and checkpoint[1]["stage"] == index:
-            context.resume_from, context.step = checkpoint[0], checkpoint[1]["step"]
-        before = run.meters.read() if context.resume_from is None else Meters()
-        if context.resume_from is None:
+        begun = min(1.0, spent(run.spec.budget, before)[0]) if index else 0.0
+        ends = 1.0 if stage.share is None else min(1.0, begun + stage.share)
+        context = StageContext(run, index, policy, begun, ends)
+        if resume is not None:
+            context.resume_from, context.step = resume[0], resume[1]["step"]
+        else:
             run.events.write("stage_start", stage=index, description=stage.describe())
             context.draw_curve()
         if not context.exhausted():
@@ -207,12 +234,12 @@ class _Attempt:
             else:
                 stage.optimiser.fit(context, stage.objective)  # type: ignore[attr-defined]
         policy.model.eval()
-        spent = {k: v - before.model_dump()[k] for k, v in run.meters.read().model_dump().items()}
+        spent_here = {k: v - before.model_dump()[k] for k, v in run.meters.read().model_dump().items()}
         run.events.write("stage_end", stage=index, step=context.step, stopped_by=context.stopped_by)
         return policy, StageResult(
             index=index,
             description=stage.describe(),
-            meters=Meters(**spent),
+            meters=Meters(**spent_here),
             trainable_parameters=policy.trainable_parameters,
             stopped_by=context.stopped_by,
         )

@@ -13,6 +13,9 @@ from pydantic import Field
 from harness.parameters import Search
 
 LearningRate = Annotated[float, Field(gt=0), Search(1e-6, 1e-3, log=True), "peak learning rate of AdamW"]
+SecondLearningRate = Annotated[
+    float, Field(gt=0), Search(1e-7, 1e-4, log=True), "peak learning rate of AdamW in the second stage"
+]
 AdapterLearningRate = Annotated[float, Field(gt=0), Search(1e-5, 1e-2, log=True), "peak learning rate on an adapter"]
 Schedule = Annotated[Literal["constant", "linear"], "learning rate over the budget: constant, or falling to zero"]
 BatchSize = Annotated[int, Field(ge=1), "sequences an update"]
@@ -31,3 +34,5 @@ Sigma = Annotated[float, Field(gt=0), Search(3e-4, 1e-2, log=True), "standard de
 AdapterSigma = Annotated[float, Field(gt=0), Search(0.01, 0.3, log=True), "standard deviation of the perturbations"]
 StepRatio = Annotated[float, Field(gt=0), Search(0.1, 2.0, log=True), "learning rate alpha as a multiple of sigma"]
 Population = Annotated[int, Field(ge=2), "members a generation"]
+Shots = Annotated[int, Field(ge=1, le=64), "solved training items before each question"]
+FirstShare = Annotated[float, Field(gt=0, lt=1), "share of the budget that the first stage may use"]

@@ -26,13 +26,28 @@ torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Small enough to run in a second, and large enough that every method has something to do.
+# fmt: off
 QUICK: dict[str, dict[str, object]] = {
     "sft": {"examples": 16, "batch_size": 4, "learning_rate": 1e-3},
     "dpo": {"prompts": 64, "samples": 8, "batch_size": 4, "learning_rate": 1e-4, "sampling_share": 0.9},
     "grpo": {"group_size": 4, "prompts_per_step": 4, "learning_rate": 1e-3, "examples": 32},
     "es": {"population": 4, "prompts": 12, "examples": 16, "sigma": 0.05},
     "lora-es": {"population": 4, "prompts": 12, "examples": 16, "rank": 2},
+    "few-shot": {"shots": 2},
+    "sft-dpo": {
+        "prompts": 64, "samples": 8, "batch_size": 4, "learning_rate": 1e-4, "dpo_learning_rate": 1e-4,
+        "sampling_share": 0.9, "sft_share": 0.5,
+    },
+    "sft-es": {
+        "population": 4, "prompts": 12, "examples": 16, "sigma": 0.05, "batch_size": 4, "learning_rate": 1e-3,
+        "sft_share": 0.5,
+    },
+    "sft-grpo": {
+        "group_size": 4, "prompts_per_step": 4, "learning_rate": 1e-3, "grpo_learning_rate": 1e-3, "examples": 32,
+        "batch_size": 4, "sft_share": 0.5,
+    },
 }
+# fmt: on
 PROTOCOL = EvaluationProtocol(split="val", items=6, max_new_tokens=40, curve_points=2, curve_items=4)
 
 

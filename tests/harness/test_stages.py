@@ -1,0 +1,94 @@
+"""Several stages in one run: what they share, what each starts from, what each is charged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness import load_method, load_model
+from harness.context import RunContext, StageContext, stage_start
+from harness.contracts import Train
+from harness.events import EventLog
+from harness.meters import MeterBank
+from harness.policy import Policy
+from harness.record import Meters
+from harness.registry import load_task
+from harness.spec import Budget
+from methods.parameterisations.lora import lora
+from tests.conftest import make_spec, place, run_to_end
+
+
+def start() -> Policy:
+    handle = load_model("lab")
+    return Policy(handle.model().eval(), handle.tokenizer(), handle.path)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunContext:
+    spec = make_spec("sft").model_copy(update={"budget": Budget(steps=10)})
+    directory = place(spec, tmp_path)
+    log = EventLog(directory.events)
+    return RunContext(spec, directory, load_task("countdown", level="L0"), MeterBank(Meters()), log)
+
+
+def test_a_stage_starts_from_the_last_one_with_its_adapter_merged(run: RunContext) -> None:
+    policy = lora(rank=2, alpha=4.0).attach(start(), seed=0)
+    with torch.no_grad():
+        for tensor in policy.tensors().values():
+            tensor.normal_(0, 0.05)
+    ids = torch.arange(3, 19)[None]
+    expected = policy.model(ids).logits
+    folder = run.hand_over(1, policy, [])
+    handed = load_model(str(folder)).model().eval()
+    assert torch.allclose(handed(ids).logits, expected, atol=1e-4)
+    assert not torch.allclose(start().model(ids).logits, expected, atol=1e-2)
+    assert stage_start(run.directory, 1) is not None and stage_start(run.directory, 0) is None
+
+
+def test_a_stage_ends_at_its_share_and_the_next_has_the_rest(run: RunContext) -> None:
+    first = StageContext(run, 0, start(), ends=0.3)
+    run.meters.count(steps=2)
+    assert not first.exhausted() and first.spent() == pytest.approx(2 / 3)
+    run.meters.count(steps=1)
+    assert first.exhausted() and first.stopped_by == "steps" and first.spent() == 1.0
+    second = StageContext(run, 1, start(), begun=0.3)
+    assert second.spent() == pytest.approx(0.0, abs=1e-9) and not second.exhausted()
+    run.meters.count(steps=7)
+    assert second.exhausted() and second.spent() == 1.0
+
+
+def test_every_stage_is_charged_its_own(tmp_path: Path) -> None:
+    result = run_to_end(make_spec("sft-grpo"), tmp_path).read_result()
+    supervised, reinforced = result.stages
+    assert supervised.meters.generated_tokens == 0 < reinforced.meters.generated_tokens
+    for name in ("steps", "flops", "trained_tokens", "generated_tokens"):
+        total = sum(getattr(stage.meters, name) for stage in result.stages)
+        assert total == pytest.approx(getattr(result.meters, name))
+    assert supervised.description["share"] == 0.5 and "share" not in reinforced.description
+
+
+def test_the_reference_of_a_later_stage_is_where_it_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DPO after SFT pulls towards the tuned model, not towards the base."""
+    starts = []
+    own = StageContext.reference
+
+    def noted(stage: StageContext) -> object:
+        starts.append((stage.index, stage.policy.start))
+        reference = own(stage)
+        for (name, one), other in zip(reference.named_parameters(), stage.policy.model.parameters(), strict=True):
+            assert torch.equal(one, other), name
+        return reference
+
+    monkeypatch.setattr(StageContext, "reference", noted)
+    run_to_end(make_spec("sft-dpo"), tmp_path)
+    assert [index for index, _ in starts] == [1]
+    assert starts[0][1].name == "start"
+
+
+def test_a_share_is_part_of_what_a_stage_is() -> None:
+    (stage,) = load_method("sft").stages
+    assert isinstance(stage, Train)
+    assert replace(stage, share=0.25).describe() == {"share": 0.25, **stage.describe()}
