@@ -36,3 +36,6 @@ StepRatio = Annotated[float, Field(gt=0), Search(0.1, 2.0, log=True), "learning 
 Population = Annotated[int, Field(ge=2), "members a generation"]
 Shots = Annotated[int, Field(ge=1, le=64), "solved training items before each question"]
 FirstShare = Annotated[float, Field(gt=0, lt=1), "share of the budget that the first stage may use"]
+NLLWeight = Annotated[float, Field(ge=0), Search(0.2, 2.0, log=True), "weight of the right answers' log-likelihood"]
+KeptPerPrompt = Annotated[int, Field(ge=1), "different right completions kept a prompt at most"]
+Rounds = Annotated[int, Field(ge=1, le=8), "rounds of sampling and imitation"]

@@ -30,6 +30,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 QUICK: dict[str, dict[str, object]] = {
     "sft": {"examples": 16, "batch_size": 4, "learning_rate": 1e-3},
     "dpo": {"prompts": 64, "samples": 8, "batch_size": 4, "learning_rate": 1e-4, "sampling_share": 0.9},
+    "dpo-nll": {"prompts": 64, "samples": 8, "batch_size": 4, "learning_rate": 1e-4, "sampling_share": 0.9},
+    "ipo": {"prompts": 64, "samples": 8, "batch_size": 4, "learning_rate": 1e-4, "sampling_share": 0.9},
+    "apo": {"prompts": 64, "samples": 8, "batch_size": 4, "learning_rate": 1e-4, "sampling_share": 0.9},
+    "kto": {"prompts": 64, "samples": 8, "batch_size": 4, "learning_rate": 1e-4, "sampling_share": 0.9},
+    "rft": {"prompts": 64, "samples": 8, "batch_size": 4, "learning_rate": 1e-4, "rounds": 2},
+    "dr-grpo": {"group_size": 4, "prompts_per_step": 4, "learning_rate": 1e-2, "examples": 32},
     "grpo": {"group_size": 4, "prompts_per_step": 4, "learning_rate": 1e-3, "examples": 32},
     "es": {"population": 4, "prompts": 12, "examples": 16, "sigma": 0.05},
     "lora-es": {"population": 4, "prompts": 12, "examples": 16, "rank": 2},

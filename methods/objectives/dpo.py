@@ -1,6 +1,7 @@
-"""DPO: -log sigmoid(beta * (r_chosen - r_rejected)) with r = log pi / pi_ref over a completion.
+"""DPO and its kin: losses of r_chosen and r_rejected with r = log pi / pi_ref, summed over a completion.
 
-Rafailov et al. 2023 (arXiv 2305.18290), equation 7; TRL's DPOTrainer with `loss_type="sigmoid"`. Pairs are a right
+TRL's DPOTrainer, by its names of losses: `sigmoid` is -log sigmoid(beta (r_chosen - r_rejected)) (Rafailov et al.
+2023, arXiv 2305.18290, equation 7), `ipo`, `apo_zero` and `sft` stand in the recipes that use them. Pairs are a right
 and a wrong completion of the same training prompt, sampled from the start policy and graded by the task's verifier:
 truncated samples are dropped, equal texts counted once, each right answer used about equally often. What the sampling
 costs is charged to this method. The reference is the stage's start policy.
@@ -30,7 +31,9 @@ class Preferences:
     pairs_per_prompt: int
     temperature: float
     sampling_share: float
-    name = "dpo"
+    losses: tuple[tuple[str, float], ...] = (("sigmoid", 1.0),)
+    """TRL's names of the losses that are added, each with its weight."""
+    name: str = "dpo"
     gives: frozenset[Signal] = frozenset({"gradient"})
     needs: frozenset[Offer] = frozenset({"verifier"})
 
@@ -48,7 +51,8 @@ class Preferences:
             args=DPOConfig(
                 **trainer_arguments(stage, min(self.batch_size, len(rows))),
                 beta=self.beta,
-                loss_type=["sigmoid"],
+                loss_type=[loss for loss, _ in self.losses],
+                loss_weights=[weight for _, weight in self.losses],
                 max_length=None,
             ),
             train_dataset=Dataset.from_list(rows),
@@ -58,6 +62,7 @@ class Preferences:
 
     def describe(self) -> dict[str, Any]:
         return {
+            "loss": " + ".join(loss if weight == 1 else f"{weight:g} {loss}" for loss, weight in self.losses),
             "beta": self.beta,
             "batch_size": self.batch_size,
             "pairs": f"{self.samples} samples a prompt, at most {self.prompts} prompts and "
@@ -95,7 +100,7 @@ def pairs(stage: StageContext, settings: Preferences) -> list[dict[str, Any]]:
     stage.run.events.write("pairs", prompts=len(by_item), rollouts=len(sampled), pairs=len(rows))
     if not rows:
         raise UserError(
-            f"DPO found no pair: of {len(by_item)} prompts none had both a right and a wrong answer in "
+            f"{settings.name} found no pair: of {len(by_item)} prompts none had both a right and a wrong answer in "
             f"{settings.samples} samples. Use more samples, an easier level, or sft first."
         )
     return rows
@@ -109,6 +114,8 @@ def preferences(
     pairs_per_prompt: int,
     temperature: float,
     sampling_share: float,
+    losses: tuple[tuple[str, float], ...] = (("sigmoid", 1.0),),
+    name: str = "dpo",
 ) -> Preferences:
-    """DPO on pairs sampled from the start policy and graded."""
-    return Preferences(beta, batch_size, prompts, samples, pairs_per_prompt, temperature, sampling_share)
+    """DPO, or the kin that `losses` says, on pairs sampled from the start policy and graded."""
+    return Preferences(beta, batch_size, prompts, samples, pairs_per_prompt, temperature, sampling_share, losses, name)

@@ -3,18 +3,22 @@
 Shao et al. 2024 (DeepSeekMath, arXiv 2402.03300), equation 3, by TRL's GRPOTrainer with `loss_type="grpo"` (the mean
 over tokens inside a completion, then over completions) and the KL estimate k3 when `beta` > 0. Completions come from
 the harness's engine, so that they are timed and charged like any other method's. One update a batch: on-policy.
+The variant `dr_grpo` (Liu et al. 2025, arXiv 2503.20783, section 3.2) does not divide by the group's std, and divides
+the sum over tokens by a constant, the longest completion there may be, instead of by each completion's length.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from harness.contracts import GradientOptimiser, Offer, Signal
 from methods.objectives.parts import Inputs, in_parts, trim_right
 
 if TYPE_CHECKING:
     from harness.context import StageContext
+
+Variant = Literal["grpo", "dr_grpo"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class GroupRelative:
     beta: float
     temperature: float
     examples: int
+    variant: Variant = "grpo"
     name = "grpo"
     gives: frozenset[Signal] = frozenset({"gradient"})
     needs: frozenset[Offer] = frozenset({"verifier"})
@@ -67,8 +72,8 @@ class GroupRelative:
                 generation_batch_size=batch_size,
                 num_iterations=1,
                 beta=self.beta,
-                loss_type="grpo",
-                scale_rewards="group",
+                loss_type=self.variant,
+                scale_rewards="group" if self.variant == "grpo" else "none",
                 use_bias_correction_kl=False,
                 temperature=self.temperature,
                 max_completion_length=stage.sampling(self.temperature).max_new_tokens,
@@ -87,7 +92,7 @@ class GroupRelative:
             "prompts_per_step": self.prompts_per_step,
             "beta": self.beta,
             "temperature": self.temperature,
-            "loss": "grpo",
+            "loss": self.variant,
         }
 
 
@@ -101,7 +106,12 @@ def _trimmed(inputs: Inputs) -> Inputs:
 
 
 def group_relative(
-    group_size: int, prompts_per_step: int, beta: float, temperature: float, examples: int
+    group_size: int,
+    prompts_per_step: int,
+    beta: float,
+    temperature: float,
+    examples: int,
+    variant: Variant = "grpo",
 ) -> GroupRelative:
-    """GRPO on the task's verifiable reward."""
-    return GroupRelative(group_size, prompts_per_step, beta, temperature, examples)
+    """GRPO, or Dr. GRPO, on the task's verifiable reward."""
+    return GroupRelative(group_size, prompts_per_step, beta, temperature, examples, variant)

@@ -27,25 +27,31 @@ class Demonstrations:
 
     def trainer(self, stage: StageContext, optimiser: GradientOptimiser) -> Any:
         """An SFTTrainer over the first `examples` training items."""
-        from trl import SFTConfig, SFTTrainer
-
-        from harness.gradient_loop import trainer_arguments
         from methods.objectives.dataset import completion_columns
 
         task = stage.task
         rows = [
             completion_columns(task.prompt(item), task.demonstration(item)) for item in stage.train_items(self.examples)
         ]
-        return in_parts(SFTTrainer, _lengths, _trimmed)(
-            model=stage.policy.model,
-            args=SFTConfig(**trainer_arguments(stage, self.batch_size), max_length=None, completion_only_loss=True),
-            train_dataset=_dataset(rows),
-            processing_class=stage.policy.tokenizer,
-            optimizers=optimiser.create(stage),
-        )
+        return imitate(stage, optimiser, rows, self.batch_size)
 
     def describe(self) -> dict[str, Any]:
         return {"batch_size": self.batch_size, "examples": self.examples}
+
+
+def imitate(stage: StageContext, optimiser: GradientOptimiser, rows: list[dict[str, Any]], batch_size: int) -> Any:
+    """An SFTTrainer over `rows` of `prompt` and `completion`, the loss on the completion alone."""
+    from trl import SFTConfig, SFTTrainer
+
+    from harness.gradient_loop import trainer_arguments
+
+    return in_parts(SFTTrainer, _lengths, _trimmed)(
+        model=stage.policy.model,
+        args=SFTConfig(**trainer_arguments(stage, batch_size), max_length=None, completion_only_loss=True),
+        train_dataset=_dataset(rows),
+        processing_class=stage.policy.tokenizer,
+        optimizers=optimiser.create(stage),
+    )
 
 
 def _lengths(inputs: Inputs) -> Any:

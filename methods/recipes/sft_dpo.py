@@ -22,9 +22,7 @@ from methods.settings import (
 )
 
 
-@method(
-    "sft-dpo", version=1, source="Rafailov et al. 2023, arXiv 2305.18290, section 4, from an SFT reference"
-)
+@method("sft-dpo", version=1, source="Rafailov et al. 2023, arXiv 2305.18290, section 4, from an SFT reference")
 def sft_dpo(
     learning_rate: LearningRate = 2e-5,
     dpo_learning_rate: SecondLearningRate = 1e-6,

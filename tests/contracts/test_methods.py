@@ -13,11 +13,11 @@ from harness.models import load_model
 from harness.policy import digest_of
 from harness.record import RunDirectory
 from harness.registry import load_method, methods
-from tests.conftest import kill_when, make_spec, place, run_to_end
+from tests.conftest import QUICK, kill_when, make_spec, place, run_to_end
 
 EVERY = sorted(methods())
 TRAINED = [name for name in EVERY if load_method(name).stages]
-PIPELINES = [name for name in TRAINED if len(load_method(name).stages) > 1]
+PIPELINES = [name for name in TRAINED if len(load_method(name, **QUICK.get(name, {})).stages) > 1]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_another_seed_gives_another_run(name: str, finished: dict[str, RunDirect
 @pytest.mark.parametrize("name", TRAINED)
 def test_killed_and_resumed_equals_uninterrupted(name: str, finished: dict[str, RunDirectory], runs: Path) -> None:
     directory = place(make_spec(name), runs)
-    last = len(load_method(name).stages) - 1
+    last = len(load_method(name, **QUICK.get(name, {})).stages) - 1
     second = f"stage-{last}/*-{1 if last else 2}/state.json"
     kill_when(directory, lambda run: any(run.checkpoint.glob(second)))
     assert_resumed_as_whole(directory, finished[name])
