@@ -61,7 +61,10 @@ class Pool:
         self._tried: dict[str, int] = {}
 
     def items(self, split: str, n: int | None = None) -> Sequence[Item]:
-        """The first `n` items; UserError for an unknown split, or if so many different questions are not found."""
+        """The first `n` items, or all that are found of a smaller train split.
+
+        Raises UserError for an unknown split, or for more val or test items than are found.
+        """
         if split not in self.sizes:
             raise unknown(f"split of {self.task}", split, self.sizes)
         wanted = self.sizes[split] if n is None else n
@@ -79,7 +82,7 @@ class Pool:
                     made.append(Item(identity, split, drawn[1]))
                     missed = 0
             if missed > _PATIENCE:
-                if n is None:
+                if n is None or split not in ("val", "test"):
                     break
                 there = f"{self.task} {self.setting} has about {len(made)} {split} items"
                 raise UserError(f"{there}, {n} were asked for: ask for fewer.")

@@ -1,17 +1,21 @@
 """Sudoku 4x4 as a pre-training family: a puzzle with one solution and 4 to 8 blanks, answered by the whole grid.
 
-There are exactly 288 valid grids. Probes are held out by solution grid, since a split by puzzle would leak every
-solution. An answer is right if it keeps the clues and every row, column and box is a permutation of 1 to 4.
+There are exactly 288 valid grids in five orbits under relabelling and the symmetries of the square, of 24, 24, 48, 96
+and 96 grids. A split by puzzle would leak every solution, one by grid every relabelled solution, so orbits are split:
+`split_of_grid` gives one of 96 to test and the two of 24 to val; what is left is for training and pre-training. An
+answer is right if it keeps the clues and every row, column and box is a permutation of 1 to 4.
 """
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
+from collections import Counter
 from functools import cache
 from itertools import permutations
 
-from tasks.corpus import Passage, held_out
+from tasks.corpus import Passage
 
 BLANKS = (4, 8)
 
@@ -67,10 +71,42 @@ def _passage(rng: random.Random, probe: bool) -> Passage:
             return Passage(f"sudoku\n{_layout(shown)}\n>\n", _layout(list(map(str, solution))))
 
 
+def orbit(grid: tuple[int, ...], side: int = 4) -> tuple[int, ...]:
+    """The least grid among the relabelled images of `grid` under the eight symmetries of the square."""
+    images, turned = [], grid
+    for _ in range(4):
+        turned = tuple(turned[side * (side - 1 - column) + row] for row in range(side) for column in range(side))
+        mirrored = tuple(turned[side * column + row] for row in range(side) for column in range(side))
+        images += [_relabelled(turned), _relabelled(mirrored)]
+    return min(images)
+
+
+def _relabelled(grid: tuple[int, ...]) -> tuple[int, ...]:
+    """Digits renamed in the order in which they first stand."""
+    names: dict[int, int] = {}
+    return tuple(names.setdefault(digit, len(names) + 1) for digit in grid)
+
+
+@cache
+def _splits() -> dict[tuple[int, ...], str]:
+    """The split of every grid."""
+    orbits = {grid: orbit(grid) for grid in grids()}
+    sizes = Counter(orbits.values())
+    large = [representative for representative, size in sizes.items() if size == 96]
+    test = min(large, key=lambda representative: hashlib.sha256(bytes(representative)).digest())
+    return {
+        grid: "test" if found == test else "val" if sizes[found] == 24 else "train" for grid, found in orbits.items()
+    }
+
+
+def split_of_grid(grid: tuple[int, ...]) -> str:
+    """test, val or train of a solution; all of an orbit are in one split."""
+    return _splits()[grid]
+
+
 @cache
 def _held() -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
-    probes = [grid for grid in grids() if held_out("sudoku:" + "".join(map(str, grid)))]
-    return probes, [grid for grid in grids() if grid not in set(probes)]
+    return tuple([grid for grid in grids() if split_of_grid(grid) == split] for split in ("val", "train"))  # type: ignore[return-value]
 
 
 def _layout(cells: list[str]) -> str:

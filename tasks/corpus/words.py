@@ -1,8 +1,8 @@
 """Arithmetic word problems as a pre-training family: one to three steps in words, answered with worked steps.
 
 A small template grammar: people, things, steps of gaining, losing, multiplying and sharing, values up to 100, now and
-then a sentence beside the point. The answer shows each step and ends in GSM8K's `#### N`. Probes are held out by the
-values and step kinds of a problem.
+then a sentence beside the point. The answer shows each step and ends in GSM8K's `#### N`. Problems to
+learn from are of the `pretrain` split, probes of `val`, by the start and the steps of a problem.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import random
 import re
 from typing import NamedTuple
 
-from tasks.corpus import Passage, held_out
+from tasks.corpus import Passage
+from tasks.pool import split_of
 
 NAMES = [
     "Tom",
@@ -127,8 +128,8 @@ def apply(value: int, operator: str, operand: int) -> int:
 def _passage(rng: random.Random, probe: bool) -> Passage:
     while True:
         start, steps = _steps(rng)
-        key = f"words:{start}" + "".join(f"{step.operator}{step.operand}" for step in steps)
-        if held_out(key) == probe:
+        key = f"{start}" + "".join(f"{step.operator}{step.operand}" for step in steps)
+        if split_of("words", key) == ("val" if probe else "pretrain"):
             break
     name, other = rng.sample(NAMES, 2)
     words = {"name": name, "other": other, "things": rng.choice(THINGS)}

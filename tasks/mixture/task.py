@@ -30,9 +30,7 @@ class Mixture:
 
     def __init__(
         self,
-        parts: Annotated[
-            Parts, "tasks with their parameters, each with a weight (1) and a label under as"
-        ] = _DEFAULT,
+        parts: Annotated[Parts, "tasks with their parameters, each with a weight (1) and a label under as"] = _DEFAULT,
     ) -> None:
         if len(parts) < 2:
             raise UserError("A mixture needs two parts or more, for example parts=[{name: countdown}, {name: words}].")
@@ -59,7 +57,7 @@ class Mixture:
         return {"parts": hashlib.sha256(json.dumps(resolved, sort_keys=True).encode()).hexdigest()}
 
     def items(self, split: str, n: int | None = None) -> Sequence[Item]:
-        """The first `n` items; without `n` as many as there are before the first part runs out."""
+        """The first `n` items; without `n`, and in training, at most those before the first part runs out."""
         if n is None:
             available = [len(part.items(split, None)) for part in self.parts]
             order = self._order(sum(available), available)
@@ -70,6 +68,8 @@ class Mixture:
         items = []
         for place in order:
             inner = next(sources[place], None)
+            if inner is None and split not in ("val", "test"):
+                break
             if inner is None:
                 raise UserError(f"The part {self.labels[place]!r} has too few {split} items for {n}: ask for fewer.")
             items.append(self._item(place, inner))

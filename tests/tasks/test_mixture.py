@@ -44,6 +44,13 @@ def test_all_items_end_where_a_part_runs_out() -> None:
         task.items("val", sum(sizes))
 
 
+def test_training_takes_what_there_is() -> None:
+    task = mixture()
+    counts = Counter(labels(task, "train", 100_000))
+    assert counts["countdown L0"] == len(task.parts[0].items("train"))
+    assert counts["three numbers"] == pytest.approx(counts["countdown L0"] / 2, abs=1)
+
+
 def test_each_part_asks_and_grades_its_own_way() -> None:
     task = mixture()
     for item in task.items("train", 6):
