@@ -15,6 +15,7 @@ import argparse
 import statistics
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,8 @@ def main() -> int:
                 rewards[name] += reward
     ratio = statistics.median(ours) / statistics.median(plain)
     for name, times in (("ours", ours), ("plain TRL", plain)):
-        print(
-            f"{name:10} {statistics.median(times):.3f} s a step ({min(times):.3f} to {max(times):.3f}, n {len(times)})"
-        )
+        spread = f"{min(times):.3f} to {max(times):.3f}, n {len(times)}"
+        print(f"{name:10} {statistics.median(times):.3f} s a step ({spread})")
     print(f"{'limit':10} {_limit():.3f} s")
     print(f"mean reward: ours {statistics.mean(rewards['ours']):.3f}, plain {statistics.mean(rewards['plain']):.3f}")
     print(f"ratio      {ratio:.2f} (goal {GOAL:.2f}: {'kept' if ratio <= GOAL else 'missed'})")
@@ -106,7 +106,7 @@ class _Timed(EventLog):
 
 def _plain(folder: Path, steps: int, seed: int) -> tuple[list[float], list[float]]:
     from datasets import Dataset
-    from transformers import TrainerCallback
+    from transformers import PrinterCallback, TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
 
     task = load_task("countdown", level=LEVEL)
@@ -138,6 +138,7 @@ def _plain(folder: Path, steps: int, seed: int) -> tuple[list[float], list[float
         processing_class=tokenizer,
         callbacks=[Clock()],
     )  # fmt: skip
+    trainer.remove_callback(PrinterCallback)
     times[0] = time.perf_counter()
     trainer.train()
     return _differences(times), rewards
@@ -162,7 +163,7 @@ def _limit() -> float:
 
 
 def _differences(times: list[float]) -> list[float]:
-    return [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    return [later - earlier for earlier, later in pairwise(times)]
 
 
 if __name__ == "__main__":

@@ -161,6 +161,8 @@ class RunDirectory:
         self.error = path / "error.json"
         self.prune = path / "prune"
         self.regrades = path / "regrades"
+        self.rollouts = path.parent.parent.parent / "rollouts"
+        """Shared by all runs beside this one."""
 
     @classmethod
     def of(cls, runs: Path, spec: RunSpec) -> RunDirectory:

@@ -1,11 +1,13 @@
 """Rollouts of the start policy, graded: what preference pairs and pointwise labels are made from.
 
-Sampled once a stage and kept in the run directory with what they cost, so that a resumed stage neither samples again
-nor pays twice. Sampling stops after `prompts` prompts or at `share` of the budget, whichever comes first.
+Sampled once and kept with what they cost under the name of everything that decides them (start weights, task, seed,
+settings, budget): every method and every attempt that asks for the same rollouts reads the same file and is charged
+the same. Sampling stops after `prompts` prompts or at `share` of the stage's budget, whichever comes first.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -34,18 +36,36 @@ class Rollout:
 
 def start_rollouts(stage: StageContext, prompts: int, samples: int, temperature: float, share: float) -> list[Rollout]:
     """`samples` completions of the stage's start policy for each training prompt, in order."""
-    path = stage.run.directory.path / f"rollouts-{stage.index}.json"
+    wanted = {"prompts": prompts, "samples": samples, "temperature": temperature, "share": share}
+    path = stage.run.directory.rollouts / f"{_key(stage, wanted)}.json"
     items = {item.id: item for item in stage.train_items(prompts)}
     if path.exists():
         stored = json.loads(path.read_text())
         if stage.resume_from is None:
             _charge_again(stage, Meters(**stored["meters"]))
+        stage.run.events.write("rollouts", file=path.name, sampled_here=False)
     else:
         before = stage.run.meters.read()
         rows = _sample(stage, list(items.values()), samples, temperature, share)
         stored = {"rows": rows, "meters": _difference(before, stage.run.meters.read())}
+        path.parent.mkdir(exist_ok=True)
         write_json(path, stored)
+        stage.run.events.write("rollouts", file=path.name, sampled_here=True)
     return [Rollout(item=items[row.pop("item")], **row) for row in stored["rows"]]
+
+
+def _key(stage: StageContext, wanted: dict[str, Any]) -> str:
+    """32 hexadecimal digits over everything that decides the rollouts."""
+    spec = stage.run.spec
+    decisive = {
+        "weights": stage.policy.digest(),
+        "task": spec.task.content(),
+        "limit": stage.sampling(1.0).max_new_tokens,
+        "seed": stage.seed("rollouts"),
+        "budget": [spec.budget.limits(), stage.begun, stage.ends],
+        **wanted,
+    }
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _sample(
@@ -75,5 +95,5 @@ def _difference(before: Meters, after: Meters) -> dict[str, float]:
 
 
 def _charge_again(stage: StageContext, meters: Meters) -> None:
-    """The first attempt paid for the rollouts and was lost with its meters: this attempt pays the same once."""
+    """Whoever sampled them has paid; this run pays the same."""
     stage.run.meters.count(**meters.model_dump())
