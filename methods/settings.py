@@ -39,3 +39,6 @@ FirstShare = Annotated[float, Field(gt=0, lt=1), "share of the budget that the f
 NLLWeight = Annotated[float, Field(ge=0), Search(0.2, 2.0, log=True), "weight of the right answers' log-likelihood"]
 KeptPerPrompt = Annotated[int, Field(ge=1), "different right completions kept a prompt at most"]
 Rounds = Annotated[int, Field(ge=1, le=8), "rounds of sampling and imitation"]
+SimPOBeta = Annotated[float, Field(gt=0), Search(1.0, 10.0, log=True), "scale of SimPO's mean log-likelihoods"]
+Margin = Annotated[float, Field(ge=0), Search(0.3, 3.0, log=True), "SimPO's gamma: the margin that is asked for"]
+OddsWeight = Annotated[float, Field(ge=0), Search(0.05, 1.0, log=True), "ORPO's lambda: weight of the odds ratio"]

@@ -131,6 +131,40 @@ def test_the_kin_of_dpo(method: str, formula: Any, extra: dict[str, float], make
     torch.testing.assert_close(theirs, ours, rtol=1e-3, atol=1e-5 * float(ours.abs().max()))
 
 
+def log_odds(mean: torch.Tensor) -> torch.Tensor:
+    return mean - torch.log1p(-torch.exp(mean))
+
+
+@pytest.mark.parametrize("method", ["cpo", "simpo", "orpo"])
+def test_preferences_without_a_reference(method: str, make_stage: Stages) -> None:
+    stage = make_stage(method, prompts=64)
+    trainer = trainer_of(stage)
+    given = stage.run.spec.method.parameters
+    batch = next(iter(trainer.get_train_dataloader()))
+    model = trainer.model.eval()
+    loss = trainer.compute_loss(model, dict(batch))
+
+    def scores(side: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Summed and mean log-likelihood of the answers, and the mean over all tokens for the likelihood term."""
+        ids, mask = batch[f"{side}_input_ids"], batch[f"{side}_attention_mask"]
+        answer = (batch[f"{side}_labels"] != -100)[:, 1:]
+        tokens = log_probabilities(model, ids, mask)
+        total = (tokens * answer).sum(-1)
+        counted = mask[:, 1:].bool() if method == "orpo" else answer
+        return total, total / answer.sum(-1), tokens[counted].mean()
+
+    (sum_w, mean_w, likely), (sum_l, mean_l, _) = scores("chosen"), scores("rejected")
+    if method == "cpo":
+        expected = -F.logsigmoid(given["beta"] * (sum_w - sum_l)).mean() - given["alpha"] * likely
+    elif method == "simpo":
+        expected = -F.logsigmoid(given["beta"] * (mean_w - mean_l) - given["gamma"]).mean()
+    else:
+        expected = -likely - given["odds_weight"] * F.logsigmoid(log_odds(mean_w) - log_odds(mean_l)).mean()
+    torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
+    ours, theirs = gradients(expected, model), gradients(loss, model)
+    torch.testing.assert_close(theirs, ours, rtol=1e-3, atol=1e-4 * float(ours.abs().max()))
+
+
 def test_kto_weighs_each_answer_against_the_reference_point(make_stage: Stages) -> None:
     stage = make_stage("kto", prompts=64, batch_size=8)
     trainer = trainer_of(stage)
