@@ -282,12 +282,23 @@ Stage = Train | Transform | Generator
 
 
 @dataclass(frozen=True)
+class Repeated:
+    """Ask `samples` times and give one answer: the commonest, or the best by the task's own reward."""
+
+    samples: int
+    temperature: float
+    choose: Literal["majority", "best"]
+
+
+@dataclass(frozen=True)
 class Pipeline:
     """A method: its stages in order. No stage at all is the untouched base model."""
 
     stages: tuple[Stage, ...] = field(default=())
     few_shot: int = 0
     """Solved training items put before each question at evaluation (a baseline without training)."""
+    repeated: Repeated | None = None
+    """How one answer is made of several at the final evaluation, if it is."""
 
     @classmethod
     def of(cls, *stages: Stage) -> Pipeline:

@@ -7,9 +7,11 @@ that runs can be paired item by item. The task's grader decides; a score is the 
 from __future__ import annotations
 
 import json
+from collections import Counter
+from dataclasses import replace
 from typing import Any
 
-from harness.contracts import Completion, Grade, Item, LikelihoodTask, Prompt, Sampling, Task
+from harness.contracts import Completion, Grade, Item, LikelihoodTask, Prompt, Repeated, Sampling, Task
 from harness.engines.hf import HFEngine
 from harness.errors import UserError
 from harness.policy import Policy
@@ -19,26 +21,66 @@ from harness.streams import stream
 
 
 def evaluate(
-    spec: RunSpec, task: Task, policy: Policy, split: str, n: int, few_shot: int
+    spec: RunSpec, task: Task, policy: Policy, split: str, n: int, few_shot: int, repeated: Repeated | None = None
 ) -> tuple[Score, list[dict[str, Any]]]:
-    """Score `policy` on the first `n` items of `split`; rows have `harness.record.SAMPLE_COLUMNS`."""
+    """Score `policy` on the first `n` items of `split`; rows have `harness.record.SAMPLE_COLUMNS`.
+
+    With `repeated`, a row is the chosen answer of several, its `tokens` are those of all of them.
+    """
     protocol = spec.evaluation
     items = list(task.items(split, n))
     engine = HFEngine(policy.model, policy.tokenizer)
     rows: list[dict[str, Any]] = []
     if isinstance(task, LikelihoodTask):
-        if few_shot:
-            raise UserError(f"{task.name!r} is scored by likelihoods: it takes its worked examples itself.")  # type: ignore[attr-defined]
+        if few_shot or repeated is not None:
+            raise UserError(f"{task.name!r} is scored by likelihoods: nothing is written, so nothing is repeated.")  # type: ignore[attr-defined]
         rows = _likelihood_rows(engine, task, items)
         return _score(split, len(items), 1, rows), rows
     shots = _solved_examples(task, few_shot)
     prompts = [_with_shots(task.prompt(item), shots) for item in items]
     sampling = Sampling(protocol.max_new_tokens or task.max_new_tokens, protocol.temperature, protocol.top_p, task.stop)
+    if repeated is not None:
+        rows = _repeated_rows(spec, task, engine, items, prompts, sampling, repeated)
+        return _score(split, len(items), 1, rows), rows
     for sample in range(protocol.samples):
         completions = engine.generate(prompts, sampling, stream(spec.seed, "evaluation", split, sample))
         for index, (item, prompt, completion) in enumerate(zip(items, prompts, completions, strict=True)):
             rows.append(_row(item, index, sample, prompt, completion, task.grade(item, completion.text)))
     return _score(split, len(items), protocol.samples, rows), rows
+
+
+def _repeated_rows(
+    spec: RunSpec,
+    task: Task,
+    engine: HFEngine,
+    items: list[Item],
+    prompts: list[Prompt],
+    sampling: Sampling,
+    repeated: Repeated,
+) -> list[dict[str, Any]]:
+    """One row an item: the answer that was chosen of `repeated.samples`."""
+    sampling = replace(sampling, temperature=repeated.temperature)
+    tries = [
+        engine.generate(prompts, sampling, stream(spec.seed, "repeated", number)) for number in range(repeated.samples)
+    ]
+    rows = []
+    for index, (item, prompt, answers) in enumerate(zip(items, prompts, zip(*tries, strict=True), strict=True)):
+        graded = [(answer, task.grade(item, answer.text)) for answer in answers]
+        answer, grade = _chosen(graded, repeated)
+        row = _row(item, index, 0, prompt, answer, grade)
+        rows.append(row | {"tokens": sum(len(one.token_ids) for one in answers)})
+    return rows
+
+
+def _chosen(graded: list[tuple[Completion, Grade]], repeated: Repeated) -> tuple[Completion, Grade]:
+    """The first answer of the commonest parsed text (unparsed ones have no vote), or the first of the best reward."""
+    if repeated.choose == "best":
+        return max(graded, key=lambda pair: pair[1].reward)
+    votes = Counter(grade.parsed for _, grade in graded if grade.well_formed and grade.parsed is not None)
+    if not votes:
+        return graded[0]
+    winner = votes.most_common(1)[0][0]
+    return next(pair for pair in graded if pair[1].well_formed and pair[1].parsed == winner)
 
 
 def _likelihood_rows(engine: HFEngine, task: Any, items: list[Item]) -> list[dict[str, Any]]:

@@ -133,7 +133,7 @@ class _Attempt:
         self.phase = "evaluate"
         with meters.clock("evaluate"):
             score, rows = evaluate(
-                spec, task, policy, spec.evaluation.split, spec.evaluation.items, few_shot=pipeline.few_shot
+                spec, task, policy, spec.evaluation.split, spec.evaluation.items, pipeline.few_shot, pipeline.repeated
             )
             if wanted is not None and before is not None:
                 retention = measure_after(spec, wanted, before, policy)
