@@ -190,9 +190,10 @@ def components(kind: str) -> dict[str, str]:
     for module_info in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
         module = importlib.import_module(module_info.name)
         for value in vars(module).values():
-            named = isinstance(value, type) and value.__module__ == module.__name__
-            if named and isinstance(getattr(value, "name", None), str) and hasattr(value, "describe"):
-                found[value.name] = (inspect.getdoc(module) or "").split("\n")[0]
+            named = isinstance(value, type) and value.__module__ == module.__name__ and hasattr(value, "describe")
+            for name in getattr(value, "names", (getattr(value, "name", None),)) if named else ():
+                if isinstance(name, str):
+                    found[name] = (inspect.getdoc(module) or "").split("\n")[0]
     return dict(sorted(found.items()))
 
 

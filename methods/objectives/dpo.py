@@ -10,7 +10,7 @@ costs is charged to this method. The reference is the stage's start policy.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.contracts import GradientOptimiser, Offer, Signal
 from harness.errors import UserError
@@ -34,6 +34,7 @@ class Preferences:
     losses: tuple[tuple[str, float], ...] = (("sigmoid", 1.0),)
     """TRL's names of the losses that are added, each with its weight."""
     name: str = "dpo"
+    names: ClassVar[tuple[str, ...]] = ("dpo", "dpo-nll", "ipo", "apo")
     gives: frozenset[Signal] = frozenset({"gradient"})
     needs: frozenset[Offer] = frozenset({"verifier"})
 

@@ -10,7 +10,7 @@ the sum over tokens by a constant, the longest completion there may be, instead 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from harness.contracts import GradientOptimiser, Offer, Signal
 from methods.objectives.parts import Inputs, in_parts, trim_right
@@ -31,7 +31,8 @@ class GroupRelative:
     temperature: float
     examples: int
     variant: Variant = "grpo"
-    name = "grpo"
+    name: str = "grpo"
+    names: ClassVar[tuple[str, ...]] = ("grpo", "dr-grpo")
     gives: frozenset[Signal] = frozenset({"gradient"})
     needs: frozenset[Offer] = frozenset({"verifier"})
 
@@ -114,4 +115,5 @@ def group_relative(
     variant: Variant = "grpo",
 ) -> GroupRelative:
     """GRPO, or Dr. GRPO, on the task's verifiable reward."""
-    return GroupRelative(group_size, prompts_per_step, beta, temperature, examples, variant)
+    name = {"grpo": "grpo", "dr_grpo": "dr-grpo"}[variant]
+    return GroupRelative(group_size, prompts_per_step, beta, temperature, examples, variant, name)

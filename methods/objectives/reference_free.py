@@ -11,7 +11,7 @@ mean over all tokens of a batch, and orpo's runs over prompt and answer.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from harness.contracts import GradientOptimiser, Offer, Signal
 from methods.objectives.dpo import pairs
@@ -37,6 +37,7 @@ class ReferenceFree:
     sampling_share: float
     alpha: float = 1.0
     gamma: float = 0.5
+    names: ClassVar[tuple[str, ...]] = ("cpo", "simpo", "orpo")
     gives: frozenset[Signal] = frozenset({"gradient"})
     needs: frozenset[Offer] = frozenset({"verifier"})
 

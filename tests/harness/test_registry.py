@@ -39,6 +39,11 @@ def test_nothing_is_listed_by_hand() -> None:
     assert "countdown" in tasks()
     assert list(methods()) == sorted(methods()) and list(tasks()) == sorted(tasks())
     assert {"sft", "dpo", "grpo", "task-reward"} <= set(components("objectives"))
+
+
+def test_every_objective_of_a_method_is_listed() -> None:
+    used = {stage.objective.name for entry in methods().values() for stage in entry.create().stages}
+    assert used == set(components("objectives"))
     assert {"full", "lora"} <= set(components("parameterisations"))
     assert {"adamw", "evolution"} <= set(components("optimisers"))
 
@@ -71,7 +76,7 @@ def test_an_unknown_name_gets_the_nearest_match(find, asked: str, nearest: str, 
 def test_a_name_like_no_other_gets_the_whole_list() -> None:
     with pytest.raises(UserError) as error:
         find_method("zzzzzzzz")
-    assert "There is: base, " in one_sentence(error)
+    assert "There is: apo, base, " in one_sentence(error)
 
 
 def test_an_unknown_parameter_gets_the_nearest_match() -> None:
