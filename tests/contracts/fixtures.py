@@ -10,5 +10,7 @@ from pathlib import Path
 from typing import Any
 
 DATA = Path(__file__).parents[1] / "tasks" / "data"
-PARAMETERS: dict[str, dict[str, Any]] = {}
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "gsm8k": {"data": str(DATA / "gsm8k")},
+}
 """Parameters to try a task with, where its defaults need a download or the user's data."""

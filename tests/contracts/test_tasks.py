@@ -39,7 +39,7 @@ HOSTILE = {
     "exponent": "1e999999",
     "underscores": "1_000_000",
     "latex": "\\frac{" * 20_000,
-    "closed tags": "<answer>1</answer>" * 20_000,
+    "closed tags": "<answer>7318</answer>" * 20_000,
     "thoughts": "<think>" * 50_000,
     "long answer": "<answer>" + "1+" * 50_000 + "1</answer>",
     "long mark": "#" + "(" * 50_000 + "1" + ")" * 50_000,
@@ -149,7 +149,8 @@ def test_a_gold_answer_fits_the_limit(task: Task, gold: Gold) -> None:
 
 def test_one_items_answer_is_not_anothers(task: Task, gold: Gold) -> None:
     items = task.items("val", N)
-    different = [(item, other) for item, other in pairwise(items) if gold(item) != gold(other)]
+    answers = {item.id: task.grade(item, gold(item)).parsed for item in items}
+    different = [(item, other) for item, other in pairwise(items) if answers[item.id] != answers[other.id]]
     assert len(different) > N / 2
     for item, other in different:
         assert not task.grade(item, gold(other)).correct
