@@ -91,7 +91,8 @@ def test_gold_is_right(task: Task, gold: Gold) -> None:
     for split in SPLITS:
         for item in task.items(split, N):
             grade = task.grade(item, gold(item))
-            assert grade.correct and grade.well_formed and grade.reward > 0, (item, grade)
+            assert grade.correct and grade.well_formed, (item, grade)
+            assert grade.reward >= 0 and grade.reward > task.grade(item, "").reward, (item, grade)
 
 
 def test_the_likeliest_continuation_decides(task: Task) -> None:
@@ -115,7 +116,7 @@ def test_hostile_text_is_wrong_and_quick(task: Task, name: str) -> None:
         grade = task.grade(item, HOSTILE[name])
         seconds.append(time.perf_counter() - started)
     assert min(seconds) < QUICK_SECONDS
-    assert not grade.correct and grade.reward == 0
+    assert not grade.correct and grade.reward <= 0
     assert grade.reason and grade.reason != "ok"
 
 
@@ -134,6 +135,8 @@ def test_the_prompt_is_no_answer(task: Task) -> None:
 
 
 def test_the_prompt_does_not_hold_the_answer(task: Task, gold: Gold) -> None:
+    if task.offers & {"documents", "descriptions"}:
+        return  # a document holds its answers, and what to copy stands in the input
     for item in task.items("val", N):
         answer = task.grade(item, gold(item)).parsed
         assert answer is not None and answer in gold(item)

@@ -1,0 +1,1 @@
+"""Conciseness: the shortest answer that says what was asked, the reward of 'ES at Scale' beside correctness."""
