@@ -110,7 +110,7 @@ def test_a_folder_of_natural_instructions() -> None:
         ('{"Definition": ["d"], "Instances": []}', '"Instances"'),
         ('{"Definition": ["d"], "Instances": [{"output": ["x"]}]}', r'Instances\[0\]: no text under "input"'),
         ('{"Definition": ["d"], "Instances": [{"input": "i", "output": []}]}', r'Instances\[0\]: no text'),
-        ('{"Definition":"d","Instances": [{"input": "i", "output": "x"}, {"input": "i", "output": "y"}]}', "same input"),
+        ('{"Definition":"d","Instances":[{"input": "i", "output": "x"}, {"input": "i", "output": "y"}]}', "same input"),
     ],
 )  # fmt: skip
 def test_a_bad_file_is_named_with_the_place(content: str, said: str, tmp_path: Path) -> None:
