@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any
 
 DATA = Path(__file__).parents[1] / "tasks" / "data"
+_MATHEMATICS = {"data": str(DATA / "mathematics" / "test.jsonl"), "train": str(DATA / "mathematics" / "train.jsonl")}
 PARAMETERS: dict[str, dict[str, Any]] = {
     "gsm8k": {"data": str(DATA / "gsm8k")},
+    "math-500": _MATHEMATICS,
+    "aime": _MATHEMATICS | {"data": str(DATA / "mathematics" / "aime.jsonl")},
+    "amc": _MATHEMATICS,
+    "minerva": _MATHEMATICS,
+    "olympiadbench": _MATHEMATICS,
 }
 """Parameters to try a task with, where its defaults need a download or the user's data."""
