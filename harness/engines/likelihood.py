@@ -1,8 +1,9 @@
 """The likelihood of given texts: one forward pass over context and continuation, rows of equal length together.
 
-Conventions are lm-evaluation-harness's: blanks at the end of a context belong to the continuation, both are tokenised
-as one text, an empty context is the end-of-text token, what is too long loses its beginning; a text without a context
-that is longer than the model's window is read in windows that follow one another with one token of overlap.
+Conventions are lm-evaluation-harness's: blanks at the end of a context belong to the continuation, which is what
+tokenising both as one text adds to the context's own tokens. An empty context is the tokenizer's first token, or its
+end-of-text token if it has none. What is too long loses its beginning; a text without a context that is longer than
+the model's window is read in windows that follow one another with one token of overlap.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.contracts import Likelihood
+from harness.errors import UserError
 
 _ROWS = 64
 _Piece = tuple[tuple[int, ...], int]
@@ -37,15 +39,22 @@ def token_likelihoods(model: PreTrainedModel, texts: Sequence[tuple[Sequence[int
 
 
 def _pieces(tokenizer: PreTrainedTokenizerBase, context: str, continuation: str, window: int) -> list[_Piece]:
-    if not context:
-        ids = list(tokenizer(continuation, add_special_tokens=False).input_ids)
-        return _windows([tokenizer.eos_token_id, *ids], window)
+    first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     blanks = len(context) - len(context.rstrip())
     if blanks:
         context, continuation = context[:-blanks], context[-blanks:] + continuation
-    whole = list(tokenizer(context + continuation).input_ids)
-    counted = len(whole) - len(tokenizer(context).input_ids)
-    return [(tuple(whole[-(window + 1) :]), counted)]
+    if not context:
+        ids = list(tokenizer(continuation, add_special_tokens=False).input_ids)
+        return _windows(ids if ids[:1] == [first] else [first, *ids], window)
+    special = not context.startswith(tokenizer.decode([first]))
+    before = list(tokenizer(context, add_special_tokens=special).input_ids)
+    whole = list(tokenizer(context + continuation, add_special_tokens=special).input_ids)
+    counted = len(whole) - len(before)
+    if not 0 < counted <= window:
+        shown = f"{continuation[:40]!r} after {context[-40:]!r}"
+        problem = "adds no token of its own" if counted <= 0 else f"is {counted} tokens long, the window {window}"
+        raise UserError(f"The likelihood of {shown} cannot be had: it {problem}.")
+    return [(tuple((before + whole[len(before) :])[-(window + 1) :]), counted)]
 
 
 def _windows(ids: list[int], window: int) -> list[_Piece]:
