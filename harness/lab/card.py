@@ -40,7 +40,7 @@ def write_card(recipe: Recipe, directory: Path, log: Callable[[str], None] = pri
             log(f"{task_name} {level}: {tasks[-1]['greedy']:.1%} greedy, {tasks[-1]['sampled']:.1%} sampled")
     families = []
     for name in recipe.probed:
-        families.append({"family": name.rsplit(".", 1)[-1], **_of_family(engine, importlib.import_module(name))})
+        families.append({"family": _short(name), **_of_family(engine, importlib.import_module(name))})
         log(str(families[-1]))
     parameters = sum(tensor.numel() for tensor in model.parameters())
     record = {"name": recipe.name, "parameters": parameters, "tasks": tasks, "families": families}
@@ -82,6 +82,11 @@ def _perplexity(engine: HFEngine, texts: list[str]) -> float:
         total += float(engine.model(ids, labels=ids).loss) * (ids.shape[1] - 1)
         count += ids.shape[1] - 1
     return math.exp(total / count)
+
+
+def _short(family: str) -> str:
+    """`sudoku` for tasks.sudoku.corpus, `filler` for tasks.corpus.filler."""
+    return family.replace(".corpus", "").rsplit(".", 1)[-1]
 
 
 def _readme(recipe: Recipe, record: dict[str, Any]) -> str:

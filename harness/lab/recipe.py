@@ -62,7 +62,7 @@ class Recipe(BaseModel):
     """Families whose held-out probes the card reports."""
 
 
-_OTHERS = {"tasks.corpus.sudoku": 0.14, "tasks.corpus.words": 0.16, "tasks.corpus.filler": 0.10}
+_OTHERS = {"tasks.sudoku.corpus": 0.14, "tasks.words.corpus": 0.16, "tasks.corpus.filler": 0.10}
 _READING = {"tasks.corpus.facts": 0.50, "tasks.corpus.instructions": 0.42, "tasks.corpus.filler": 0.08}
 
 RECIPES = {
@@ -80,9 +80,14 @@ RECIPES = {
             heads=4,
             intermediate_size=384,
             vocab_size=1900,
+            batch_rows=4096,
             seed=20261123,
-            measured={"countdown": ("L0", "L1", "L2", "L3", "L4")},
-            probed=tuple(_OTHERS),
+            measured={
+                "countdown": ("L0", "L1", "L2", "L3", "L4"),
+                "sudoku": ("S0", "S1", "S2"),
+                "words": ("W0", "W1", "W2", "W3"),
+            },
+            probed=("tasks.corpus.filler",),
         ),
         Recipe(
             name="lab-reader",
@@ -100,6 +105,7 @@ RECIPES = {
             embedding_range=1.0,
             look_back=5.0,
             seed=20261123,
+            measured={"facts": ("F0", "F1", "F2", "F3", "F4"), "instructions": ("examples",)},
             probed=tuple(_READING),
         ),
     )

@@ -15,6 +15,7 @@ import pytest
 from harness import load_task
 from harness.contracts import Item, Likelihood, LikelihoodTask, Prompt, Task
 from harness.errors import UserError
+from harness.lab.measured import base_accuracy
 from harness.registry import find_task, tasks
 from tests.contracts.fixtures import PARAMETERS
 
@@ -216,3 +217,10 @@ def test_items_and_prompts_are_the_same_in_another_process() -> None:
             check=True,
         )
         assert [json.loads(line) for line in answer.stdout.splitlines()] == here
+
+
+@pytest.mark.parametrize("name", sorted(name for name, entry in tasks().items() if entry.lab is not None))
+def test_the_lab_can_do_some_of_it_and_learn_the_rest(name: str) -> None:
+    lab = tasks()[name].lab
+    assert lab is not None
+    assert 0.02 <= base_accuracy(lab[0], name, lab[1]) <= 0.60

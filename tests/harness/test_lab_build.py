@@ -17,7 +17,7 @@ from harness.lab.recipe import RECIPES, Phase, Recipe
 from harness.models import load_model
 from tasks.corpus import facts
 
-FAMILIES = {"tasks.countdown.habits": 0.7, "tasks.corpus.sudoku": 0.2, "tasks.corpus.filler": 0.1}
+FAMILIES = {"tasks.countdown.habits": 0.7, "tasks.sudoku.corpus": 0.2, "tasks.corpus.filler": 0.1}
 TINY = Recipe(
     name="tiny",
     phases=(
@@ -31,7 +31,7 @@ TINY = Recipe(
     vocab_size=1400,
     batch_tokens=1024,
     measured={"countdown": ("L0",)},
-    probed=("tasks.corpus.sudoku", "tasks.corpus.filler"),
+    probed=("tasks.sudoku.corpus", "tasks.corpus.filler"),
 )
 READING = {"tasks.corpus.facts": 0.6, "tasks.corpus.instructions": 0.3, "tasks.corpus.filler": 0.1}
 TINY_READER = Recipe(
@@ -126,7 +126,8 @@ def test_the_shipped_weights_are_their_recipes_and_have_a_card(name: str) -> Non
     handle = load_model(name)
     assert Recipe.model_validate_json((handle.path / "recipe.json").read_text()) == RECIPES[name]
     card = json.loads((handle.path / "card.json").read_text())
-    assert {task["level"] for task in card["tasks"]} == {lv for lvs in RECIPES[name].measured.values() for lv in lvs}
+    measured = [(task, level) for task, levels in RECIPES[name].measured.items() for level in levels]
+    assert [(row["task"], row["level"]) for row in card["tasks"]] == measured
     assert sum(file.stat().st_size for file in handle.path.iterdir()) < 10_000_000
     assert [family["family"] for family in card["families"]] == [f.rsplit(".", 1)[-1] for f in RECIPES[name].probed]
     assert all(family.get("greedy", 1.0) >= 0.9 for family in card["families"])
@@ -134,5 +135,5 @@ def test_the_shipped_weights_are_their_recipes_and_have_a_card(name: str) -> Non
 
 def test_the_lab_model_has_a_reward_to_find_and_something_to_gain() -> None:
     card = json.loads((load_model("lab").path / "card.json").read_text())
-    (countdown,) = [task for task in card["tasks"] if task["level"] == "L2"]
+    (countdown,) = [row for row in card["tasks"] if (row["task"], row["level"]) == ("countdown", "L2")]
     assert 0.03 <= countdown["sampled"] <= 0.4
