@@ -2,14 +2,14 @@
 
 Pairs are compared on the seeds they share, item by item. p-values are Holm-adjusted inside two families: every method
 against the untuned base (does it work?), and every pair of methods (which is better?). Two methods whose adjusted p is
-0.05 or more are tied. A rank is one more than the number of methods that are surely better. A method with fewer than
-three finished seeds has a row and no rank.
+0.05 or more are tied. A rank is one more than the number of methods that are surely better, but never a better rank
+than that of a method with a higher accuracy. A method with fewer than three finished seeds has a row and no rank.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import accumulate, combinations
 
 import numpy as np
 
@@ -84,7 +84,8 @@ def compare(data: SweepData) -> Comparison:
         adjusted = holm([difference.p for _, _, difference in family])
         contrasts += [Contrast(a.name, b.name, d, p) for (a, b, d), p in zip(family, adjusted, strict=True)]
     found = Comparison([], contrasts, _detectable(contrasts))
-    ranks = {method.name: 1 + sum(_beats(found, other.name, method.name) for other in ranked) for method in ranked}
+    beaten = [1 + sum(_beats(found, other.name, method.name) for other in ranked) for method in ranked]
+    ranks = {method.name: rank for method, rank in zip(ranked, accumulate(beaten, max), strict=True)}
     for method in order:
         rank = ranks.get(method.name)
         versus = None if method.name == BASELINE else found.contrast(method.name, BASELINE)

@@ -34,8 +34,9 @@ def leaderboard(comparison: Comparison) -> Table:
     note = (
         "Accuracy in per cent and differences in points, with 95% intervals over seeds and items. Methods whose "
         "difference is not significant (Holm-adjusted p >= 0.05) are tied; a rank is one more than the number of "
-        "methods that are surely better, = marks a shared one. Cost is the mean of one final run: training and "
-        "generation time, floating-point operations, generated tokens, highest memory."
+        "methods that are surely better, but never better than that of a method with a higher accuracy; = marks a "
+        "shared one. Cost is the mean of one final run: training and generation time, floating-point operations, "
+        "generated tokens, highest memory."
     )
     return Table("Leaderboard", columns, rows, note)
 

@@ -54,6 +54,19 @@ def test_worse_than_base_is_said() -> None:
     assert "Worse than the untuned base: a" in text and "Not surely different from the untuned base: b" in text
 
 
+def test_no_rank_is_better_than_a_higher_accuracys() -> None:
+    """`loud` differs so much between seeds that nobody is surely better, yet its accuracy is the lowest."""
+    leader, close = method("leader", 0.8, seed=2), method("close", 0.8, seed=2)
+    close.scores[:, :60] = 0
+    loud = method("loud", 0.5, seed=4)
+    for row, accuracy in enumerate((0.1, 0.5, 0.95)):
+        loud.scores[row] = np.random.default_rng(row).random(300) < accuracy
+    found = compare(data(leader, close, loud))
+    assert [(one.method.name, one.rank_text) for one in found.standings] == [
+        ("leader", "1"), ("close", "2="), ("loud", "2=")
+    ]  # fmt: skip
+
+
 def test_items_are_paired() -> None:
     """The same small gain on every seed is seen through a large spread between questions."""
     rng = np.random.default_rng(0)
