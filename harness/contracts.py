@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 Split = Literal["train", "val", "test"]
 Message = dict[str, str]
 Prompt = str | list[Message]
-Offer = Literal["demonstrations", "verifier", "documents", "descriptions"]
-"""What a task can offer: gold completions, a grader of completions, documents, descriptions of itself."""
+Offer = Literal["demonstrations", "verifier", "preferences", "documents", "descriptions"]
+"""What a task can offer: gold completions, a grader of completions, pairs of a better and a worse completion (made by
+sampling and grading where there is a grader), documents, descriptions of itself."""
 Signal = Literal["gradient", "fitness"]
 """What an objective gives and an optimiser takes: a differentiable loss, or one number a candidate."""
 
@@ -89,11 +90,21 @@ class Task(Protocol):
 
 
 @runtime_checkable
+class PreferenceTask(Protocol):
+    """A task (it has all of `Task`) whose data hold a better and a worse completion of each question."""
+
+    def preference(self, item: Item) -> tuple[str, str]:
+        """The chosen and the rejected completion; only where `offers` has 'preferences'."""
+        ...
+
+
+@runtime_checkable
 class LikelihoodTask(Protocol):
     """A task (it has all of `Task`) that is scored by the likelihood of given texts, not by what the model writes."""
 
-    def continuations(self, item: Item) -> Sequence[tuple[str, str]]:
-        """Pairs of a context and the text whose likelihood after it counts; an empty context begins the text."""
+    def continuations(self, item: Item) -> Sequence[tuple[Prompt, str]]:
+        """Pairs of a context (text, or chat messages) and the text whose likelihood after it counts; an empty context
+        begins the text."""
         ...
 
     def judge(self, item: Item, likelihoods: Sequence[Likelihood]) -> Grade:

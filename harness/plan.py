@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from harness.contracts import Pipeline, Stage, Task, Train
+from harness.contracts import Offer, Pipeline, Stage, Task, Train
 from harness.errors import UserError, unknown
 from harness.registry import find_task, methods, tasks
 from harness.spec import EvaluationProtocol, ModelReference, Probe
@@ -81,7 +81,7 @@ def _reason(pipeline: Pipeline, task: Task, model: ModelReference | None) -> tup
             why = f"{stage.optimiser.name!r} takes {stage.optimiser.takes}, {stage.objective.name!r} gives {gives} only"
             return f"{name} refused: {why}.", _other_halves(stage, task)
         needing = stage.objective if isinstance(stage, Train) else stage
-        missing = frozenset(getattr(needing, "needs", frozenset())) - task.offers
+        missing = frozenset(getattr(needing, "needs", frozenset())) - _available(task)
         if missing:
             return f"{name} refused: {needing.name!r} needs {_words(missing)}, {_offers(task)}.", None
         for part in _parts(stage):
@@ -109,7 +109,7 @@ def _other_halves(stage: Train, task: Task) -> str | None:
     objectives = {
         train.objective.name
         for train in trains
-        if stage.optimiser.takes in train.objective.gives and train.objective.needs <= task.offers
+        if stage.optimiser.takes in train.objective.gives and train.objective.needs <= _available(task)
     }
     ways = []
     if optimisers:
@@ -140,6 +140,11 @@ def _registered_trains() -> Iterator[Train]:
         for stage in entry.create().stages:
             if isinstance(stage, Train):
                 yield stage
+
+
+def _available(task: Task) -> frozenset[Offer]:
+    """What the task offers and what can be made of it: preferences, by grading samples."""
+    return task.offers | ({"preferences"} if "verifier" in task.offers else set())
 
 
 def _offers(task: Task) -> str:

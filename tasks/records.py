@@ -53,7 +53,9 @@ def refuse_duplicates(records: Iterable[Record], ids: Iterable[str]) -> None:
     seen: dict[str, Record] = {}
     for record, identity in zip(records, ids, strict=True):
         if identity in seen:
-            raise record.fail(f"it repeats line {seen[identity].line} (id {identity})")
+            first = seen[identity]
+            where = f"line {first.line}" if first.file == record.file else f"{first.file.name}, line {first.line}"
+            raise record.fail(f"it repeats {where} (id {identity})")
         seen[identity] = record
 
 

@@ -44,9 +44,10 @@ class HFEngine:
             self.model.train(training)
         return [completions[i] for i in range(len(ids))]
 
-    def likelihoods(self, pairs: Sequence[tuple[str, str]]) -> list[Likelihood]:
-        """How likely each continuation is after its context: pairs of texts, answered in order."""
-        return likelihoods(self.model, self.tokenizer, pairs)
+    def likelihoods(self, pairs: Sequence[tuple[Prompt, str]]) -> list[Likelihood]:
+        """How likely each continuation is after its context, answered in order."""
+        texts = [(as_text(self.tokenizer, context), continuation) for context, continuation in pairs]
+        return likelihoods(self.model, self.tokenizer, texts)
 
 
 def uniforms(sampling: Sampling, seed: int, rows: Sequence[int]) -> torch.Tensor | None:
@@ -85,6 +86,13 @@ def encode(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
     if isinstance(prompt, str):
         return list(tokenizer(prompt).input_ids)
     return list(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"])
+
+
+def as_text(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> str:
+    """A prompt as the text that is tokenised."""
+    if isinstance(prompt, str):
+        return prompt
+    return str(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False))
 
 
 def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:

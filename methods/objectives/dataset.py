@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harness.contracts import Prompt
+from harness.contracts import PreferenceTask, Prompt
+
+if TYPE_CHECKING:
+    from harness.context import StageContext
 
 
 def completion_columns(prompt: Prompt, answer: str) -> dict[str, Any]:
@@ -15,3 +18,17 @@ def completion_columns(prompt: Prompt, answer: str) -> dict[str, Any]:
 def as_answer(prompt: Prompt, answer: str) -> Any:
     """`answer` as text, or as the assistant's turn after a chat prompt."""
     return answer if isinstance(prompt, str) else [{"role": "assistant", "content": answer}]
+
+
+def given_pairs(stage: StageContext, items: int) -> list[dict[str, Any]] | None:
+    """Rows `prompt`, `chosen`, `rejected` of a task whose data hold preferences; None for any other task."""
+    task = stage.task
+    if "preferences" not in task.offers or not isinstance(task, PreferenceTask):
+        return None
+    rows = []
+    for item in stage.train_items(items):
+        prompt = task.prompt(item)
+        chosen, rejected = (as_answer(prompt, text) for text in task.preference(item))
+        rows.append({"prompt": prompt, "chosen": chosen, "rejected": rejected})
+    stage.run.events.write("pairs", given=True, pairs=len(rows))
+    return rows

@@ -1,10 +1,11 @@
 """DPO and its kin: losses of r_chosen and r_rejected with r = log pi / pi_ref, summed over a completion.
 
 TRL's DPOTrainer, by its names of losses: `sigmoid` is -log sigmoid(beta (r_chosen - r_rejected)) (Rafailov et al.
-2023, arXiv 2305.18290, equation 7), `ipo`, `apo_zero` and `sft` stand in the recipes that use them. Pairs are a right
-and a wrong completion of the same training prompt, sampled from the start policy and graded by the task's verifier:
-truncated samples are dropped, equal texts counted once, each right answer used about equally often. What the sampling
-costs is charged to this method. The reference is the stage's start policy.
+2023, arXiv 2305.18290, equation 7), `ipo`, `apo_zero` and `sft` stand in the recipes that use them. Pairs are the
+task's own where its data hold some. Else they are a right and a wrong completion of the same training prompt, sampled
+from the start policy and graded by the task's verifier: truncated samples are dropped, equal texts counted once, each
+right answer used about equally often, and what the sampling costs is charged to this method. The reference is the
+stage's start policy.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Preferences:
     name: str = "dpo"
     names: ClassVar[tuple[str, ...]] = ("dpo", "dpo-nll", "ipo", "apo")
     gives: frozenset[Signal] = frozenset({"gradient"})
-    needs: frozenset[Offer] = frozenset({"verifier"})
+    needs: frozenset[Offer] = frozenset({"preferences"})
 
     def trainer(self, stage: StageContext, optimiser: GradientOptimiser) -> Any:
         """A DPOTrainer over pairs sampled from the start policy."""
@@ -74,9 +75,12 @@ class Preferences:
 
 def pairs(stage: StageContext, settings: Preferences) -> list[dict[str, Any]]:
     """Preference rows `prompt`, `chosen`, `rejected`; raises UserError if no prompt has both outcomes."""
-    from methods.objectives.dataset import as_answer
+    from methods.objectives.dataset import as_answer, given_pairs
     from methods.objectives.rollouts import start_rollouts
 
+    given = given_pairs(stage, settings.prompts)
+    if given is not None:
+        return given
     sampled = start_rollouts(stage, settings.prompts, settings.samples, settings.temperature, settings.sampling_share)
     by_item: dict[str, list[Rollout]] = {}
     for rollout in sampled:

@@ -3,8 +3,9 @@
 lambda_D (1 - sigmoid(beta (r - z))) on right answers, lambda_U (1 - sigmoid(beta (z - r))) on wrong ones, with
 r = log pi / pi_ref and z an estimate of the KL divergence from mismatched completions of the same batch (Ethayarajh et
 al. 2024, arXiv 2402.01306, equations 7 and 8); TRL's KTOTrainer. Labels are verdicts on samples of the stage's start
-policy. Rows are shuffled once: the trainer takes its mismatched completions from neighbours, which must not be samples
-of the same prompt. Weights balance right and wrong ones (section 4.2).
+policy, or the task's own preferences where its data hold some. Rows are shuffled once: the trainer takes its mismatched
+completions from neighbours, which must not be samples of the same prompt. Weights balance right and wrong ones
+(section 4.2).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Labels:
     sampling_share: float
     name = "kto"
     gives: frozenset[Signal] = frozenset({"gradient"})
-    needs: frozenset[Offer] = frozenset({"verifier"})
+    needs: frozenset[Offer] = frozenset({"preferences"})
 
     def trainer(self, stage: StageContext, optimiser: GradientOptimiser) -> Any:
         """A KTOTrainer over labelled samples."""
@@ -73,9 +74,12 @@ class Labels:
 
 def labelled(stage: StageContext, settings: Labels) -> list[dict[str, Any]]:
     """Rows `prompt`, `completion`, `label` in a random order; UserError unless there are right and wrong ones."""
-    from methods.objectives.dataset import completion_columns
+    from methods.objectives.dataset import completion_columns, given_pairs
     from methods.objectives.rollouts import start_rollouts
 
+    given = given_pairs(stage, settings.prompts)
+    if given is not None:
+        return _both_labels(stage, given)
     sampled = start_rollouts(stage, settings.prompts, settings.samples, settings.temperature, settings.sampling_share)
     different = {(r.item.id, r.text): r for r in sampled if not r.truncated and (r.correct or r.well_formed)}
     rows = [
@@ -90,6 +94,17 @@ def labelled(stage: StageContext, settings: Labels) -> list[dict[str, Any]]:
             f"kto needs right and wrong answers: of {len(rows)} different ones {right} were right. "
             "Use more samples or another level."
         )
+    return rows
+
+
+def _both_labels(stage: StageContext, pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every chosen completion as right, every rejected one as wrong, in a random order."""
+    rows = [
+        {"prompt": pair["prompt"], "completion": pair[side], "label": side == "chosen"}
+        for pair in pairs
+        for side in ("chosen", "rejected")
+    ]
+    random.Random(stage.seed("labels")).shuffle(rows)
     return rows
 
 

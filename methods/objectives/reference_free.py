@@ -1,4 +1,4 @@
-"""Preference losses without a reference model: CPO, SimPO and ORPO, on pairs that the verifier judged.
+"""Preference losses without a reference model: CPO, SimPO and ORPO, on the pairs of `dpo`.
 
 With L = log pi summed over a completion and M its mean over tokens:
 cpo    -log sigmoid(beta (L_w - L_l)) - alpha M_w           (Xu et al. 2024, arXiv 2401.08417, equations 3 to 6)
@@ -39,7 +39,7 @@ class ReferenceFree:
     gamma: float = 0.5
     names: ClassVar[tuple[str, ...]] = ("cpo", "simpo", "orpo")
     gives: frozenset[Signal] = frozenset({"gradient"})
-    needs: frozenset[Offer] = frozenset({"verifier"})
+    needs: frozenset[Offer] = frozenset({"preferences"})
 
     def trainer(self, stage: StageContext, optimiser: GradientOptimiser) -> Any:
         """A CPOTrainer or ORPOTrainer over pairs sampled from the start policy."""

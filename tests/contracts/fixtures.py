@@ -18,6 +18,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "amc": _MATHEMATICS,
     "minerva": _MATHEMATICS,
     "olympiadbench": _MATHEMATICS,
+    "jsonl": {"data": str(DATA / "jsonl")},
     "arc": {"data": str(DATA / "arc")},
 }
 """Parameters to try a task with, where its defaults need a download or the user's data."""
