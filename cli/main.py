@@ -16,6 +16,7 @@ import typer
 from cli.data import ingest, query, report
 from cli.doctor import doctor
 from cli.export import export
+from cli.export_task import export_task
 from cli.interrupted import Interrupted
 from cli.lab import lab
 from cli.listing import list_kind
@@ -47,6 +48,7 @@ app.command("report")(report)
 app.command("regrade")(regrade)
 app.command("doctor")(doctor)
 app.command("export")(export)
+app.command("export-task")(export_task)
 app.add_typer(lab, name="lab")
 
 
