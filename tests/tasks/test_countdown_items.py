@@ -110,5 +110,5 @@ def test_a_file_of_something_else_is_refused_in_one_sentence(tmp_path: Path, tex
 
 
 def test_a_missing_file_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="There is no file or folder"):
         load_task("countdown", level="paper", data=str(tmp_path / "none.json"))
