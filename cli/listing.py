@@ -13,7 +13,10 @@ from cli.output import show
 from harness.errors import unknown
 
 Rows = list[dict[str, Any]]
-_SHOWN = {"tasks": ("task", "levels", "lab model", "lab level", "lab base %", "summary")}
+_SHOWN = {
+    "tasks": ("task", "levels", "lab model", "lab level", "lab base %", "summary"),
+    "parameterisations": ("parameterisation", "parameters", "learning rate", "summary"),
+}
 """Columns of a table that would be too wide with all of them; JSON has them all."""
 
 
@@ -21,8 +24,8 @@ def list_kind(
     kind: Annotated[
         str | None,
         typer.Argument(
-            help="methods, tasks, models, sweeps, pairs, objectives, parameterisations, optimisers, or a method's or "
-            "task's name for its parameters."
+            help="methods, tasks, models, sweeps, pairs, objectives, parameterisations, optimisers, or the name of "
+            "a method, task, parameterisation or composition (lora+grpo) for its parameters."
         ),
     ] = None,
     runs: Runs = RUNS,
@@ -36,7 +39,7 @@ def list_kind(
         "sweeps": _sweeps,
         "pairs": _pairs,
         "objectives": lambda _: _components("objectives"),
-        "parameterisations": lambda _: _components("parameterisations"),
+        "parameterisations": _parameterisations,
         "optimisers": lambda _: _components("optimisers"),
     }
     if kind is None:
@@ -45,11 +48,16 @@ def list_kind(
     if kind in listings:
         show(listings[kind](runs), json, _SHOWN.get(kind, ()), empty=f"There are no {kind} yet.")
         return
-    from harness.registry import Entry, methods, tasks
+    from harness.parts import find_parameterisation, optimisers, parameterisations
+    from harness.registry import Entry, find_method, methods, tasks
 
-    entries: dict[str, Entry[Any]] = {**tasks(), **methods()}
+    entries: dict[str, Entry[Any]] = {**optimisers(), **parameterisations(), **tasks(), **methods()}
+    if "+" in kind:
+        entries[kind] = find_method(kind)
+    elif kind.startswith("peft:"):
+        entries[kind] = find_parameterisation(kind)
     if kind not in entries:
-        raise unknown("listing, method or task", kind, [*listings, *entries])
+        raise unknown("listing, method, task or part", kind, [*listings, *entries])
     show([_parameter_row(one) for one in entries[kind].parameters.values()], json, empty=f"{kind} has no parameters.")
 
 
@@ -165,6 +173,29 @@ def _components(kind: str) -> Rows:
     from harness.registry import components
 
     return [{kind.removesuffix("s"): name, "summary": summary} for name, summary in components(kind).items()]
+
+
+def _parameterisations(_: Path) -> Rows:
+    """What `NAME+METHOD` can put in the place of all parameters, with the settings that come with it."""
+    from harness.parts import parameterisation_families, parameterisations
+
+    rows: Rows = []
+    for name, part in parameterisations().items():
+        factor = part.scales.get("learning-rate")
+        rows.append(
+            {
+                "parameterisation": name,
+                "version": part.version,
+                "parameters": ", ".join(f"{one.name}={one.default}" for one in part.parameters.values()) or None,
+                "learning rate": f"x {factor.times:g}" if factor else None,
+                "summary": part.summary,
+                "source": part.source or None,
+                "factor's source": factor.source if factor else None,
+            }
+        )
+    for name, family in parameterisation_families().items():
+        rows.append({"parameterisation": f"{name}:TYPE", "version": None, "summary": (family.__doc__ or "").strip()})
+    return rows
 
 
 def _parameter_row(parameter: Any) -> dict[str, Any]:

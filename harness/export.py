@@ -41,9 +41,8 @@ def export(run_directory: Path, to: Literal["hf", "peft"], out: Path) -> Path:
 
 
 def _merge(directory: RunDirectory, target: Path) -> None:
-    from peft import PeftModel
+    from harness.adapters import merged, open_adapter
 
     handle = load_model(directory.read_spec().model.name)
-    merged = PeftModel.from_pretrained(handle.model(), str(directory.model)).merge_and_unload()
-    merged.save_pretrained(target)
+    merged(open_adapter(handle.model(), directory.model)).save_pretrained(target)
     handle.tokenizer().save_pretrained(target)

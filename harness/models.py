@@ -20,6 +20,7 @@ from harness.spec import ModelReference
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+LinearLayers = dict[str, tuple[int, int]]
 WEIGHTS = Path(__file__).parent / "lab" / "weights"
 
 
@@ -43,6 +44,10 @@ class ModelHandle:
     def parameters(self) -> int:
         """Number of parameters, read from the headers of the safetensors files."""
         return _parameter_count(self.path)
+
+    def linear_layers(self) -> LinearLayers:
+        """Name and (outputs, inputs) of every linear layer but the head, from the headers of the safetensors files."""
+        return _linear_layers(self.path, self.configuration())
 
     @property
     def has_chat_template(self) -> bool:
@@ -127,6 +132,21 @@ def _digest_of(files: tuple[tuple[Path, int, int], ...]) -> str:
         with file.open("rb") as opened:
             digest.update(hashlib.file_digest(opened, "sha256").digest())
     return digest.hexdigest()[:16]
+
+
+def _linear_layers(path: Path, configuration: dict[str, Any]) -> LinearLayers:
+    """Matrices whose first extent is neither the vocabulary nor the number of positions."""
+    from safetensors import safe_open
+
+    tables = {configuration.get(key) for key in ("vocab_size", "max_position_embeddings", "n_positions")}
+    found: LinearLayers = {}
+    for file in sorted(path.glob("*.safetensors")):
+        with safe_open(file, framework="np") as tensors:
+            for key in tensors.keys():  # noqa: SIM118 - safe_open is no mapping
+                shape = tensors.get_slice(key).get_shape()
+                if len(shape) == 2 and key.endswith(".weight") and shape[0] not in tables:
+                    found[key.removesuffix(".weight")] = (shape[0], shape[1])
+    return found
 
 
 def _parameter_count(path: Path) -> int:

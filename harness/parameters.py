@@ -34,6 +34,14 @@ class DataPath:
 
 
 @dataclass(frozen=True)
+class Scaled:
+    """Marks a setting whose good values depend on which tensors move; a parameterisation has a factor for its `kind`:
+    `learning-rate` of a gradient optimiser, `perturbation` of an evolution strategy."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
 class Parameter:
     """One setting of a method or task, as listings and the tuner see it."""
 

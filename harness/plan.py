@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from harness.contracts import Offer, Pipeline, Stage, Task, Train
@@ -35,7 +36,7 @@ def refusal(pipeline: Pipeline, task: Task, model: ModelReference | None = None)
     if reason is None:
         return None
     why, hint = reason
-    return f"{why} {hint or _nearest_method(pipeline, task)}"
+    return f"{why} {_nearest_method(pipeline, task) if hint is None else hint}".rstrip()
 
 
 def pairs() -> list[Pair]:
@@ -80,6 +81,10 @@ def _reason(pipeline: Pipeline, task: Task, model: ModelReference | None) -> tup
             gives = _words(stage.objective.gives)
             why = f"{stage.optimiser.name!r} takes {stage.optimiser.takes}, {stage.objective.name!r} gives {gives} only"
             return f"{name} refused: {why}.", _other_halves(stage, task)
+        if isinstance(stage, Train) and stage.optimiser.takes != "gradient":
+            own = getattr(stage.parameterisation, "needs_gradient", None)
+            if own is not None:
+                return f"{name} refused: {own.rstrip('.')}.", None
         needing = stage.objective if isinstance(stage, Train) else stage
         missing = frozenset(getattr(needing, "needs", frozenset())) - _available(task)
         if missing:
@@ -88,7 +93,17 @@ def _reason(pipeline: Pipeline, task: Task, model: ModelReference | None) -> tup
             own = part.refuses(task, model) if hasattr(part, "refuses") else None
             if own is not None:
                 return f"{name} refused: {own.rstrip('.')}.", None
+    for stage, follower in pairwise(pipeline.stages):
+        if isinstance(stage, Train) and not getattr(stage.parameterisation, "mergeable", True) and not keeps(follower):
+            unmerged = f"{stage.parameterisation.name!r} cannot be merged into weights"
+            why = f"{unmerged}, and {stage_name(follower)} starts from them"
+            return f"{stage_name(stage)} refused: {why}. Use lora in its place.", ""
     return None
+
+
+def keeps(stage: Stage) -> bool:
+    """Whether a stage goes on with the adapter that the stage before it left, instead of with merged weights."""
+    return bool(getattr(stage.parameterisation if isinstance(stage, Train) else stage, "keeps_adapter", False))
 
 
 def stage_name(stage: Stage) -> str:

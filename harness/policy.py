@@ -52,7 +52,9 @@ class Policy:
 
     def save_merged(self, path: Path) -> None:
         """Write the weights as a plain transformers directory, an adapter merged into its base."""
-        model = self.model.merge_and_unload() if self.kind == "adapter" else self.model
+        from harness.adapters import merged
+
+        model = merged(self.model) if self.kind == "adapter" else self.model
         model.save_pretrained(path)
         self.tokenizer.save_pretrained(path)
 

@@ -87,7 +87,7 @@ def method(name: str, version: int, source: str = "") -> Callable[[Callable[...,
     """Register a function that returns a Pipeline. Raise `version` when the same parameters give another result."""
 
     def register(build: Callable[..., Pipeline]) -> Callable[..., Pipeline]:
-        _add(_METHODS, _entry("method", name, version, build, build, source))
+        add(_METHODS, make_entry("method", name, version, build, build, source))
         return build
 
     return register
@@ -105,8 +105,8 @@ def task(
         cls.name, cls.version = name, version  # type: ignore[attr-defined]
         init = cls.__init__  # type: ignore[misc]
         signature_of = (lambda: None) if init is object.__init__ else init
-        entry = _entry("task", name, version, cls, signature_of, source)
-        _add(_TASKS, replace(entry, levels=levels, lab=lab))
+        entry = make_entry("task", name, version, cls, signature_of, source)
+        add(_TASKS, replace(entry, levels=levels, lab=lab))
         return cls
 
     return register
@@ -117,17 +117,20 @@ def task_family(name: str, version: int, source: str = "") -> Callable[[type], t
 
     def register(cls: type) -> type:
         cls.version = version  # type: ignore[attr-defined]
-        _add(_FAMILIES, _entry("task family", name, version, cls, cls.__init__, source))  # type: ignore[misc]
+        add(_FAMILIES, make_entry("task family", name, version, cls, cls.__init__, source))  # type: ignore[misc]
         return cls
 
     return register
 
 
-def _entry(kind: str, name: str, version: int, build: Any, signature_of: Any, source: str) -> Entry[Any]:
+def make_entry(
+    kind: str, name: str, version: int, build: Any, signature_of: Any, source: str, skip: tuple[str, ...] = ()
+) -> Entry[Any]:
+    """An entry whose schema is the signature of `signature_of`, without the parameters in `skip`."""
     hints = get_type_hints(signature_of, include_extras=True)
     fields: dict[str, Any] = {}
     for key, parameter in inspect.signature(signature_of).parameters.items():
-        if key == "self" or (key == "subject" and kind == "task family"):
+        if key == "self" or key in skip or (key == "subject" and kind == "task family"):
             continue
         if parameter.default is inspect.Parameter.empty:
             raise TypeError(f"{kind} {name!r}: parameter {key!r} needs a vetted default")
@@ -138,7 +141,8 @@ def _entry(kind: str, name: str, version: int, build: Any, signature_of: Any, so
     return Entry(kind, name, version, build, schema, documentation.split("\n")[0], build.__module__, source)
 
 
-def _add(table: dict[str, Entry[Any]], entry: Entry[Any]) -> None:
+def add(table: dict[str, Any], entry: Entry[Any]) -> None:
+    """Put an entry into its table; UserError if another one has its name."""
     there = table.get(entry.name)
     if there is not None and (there.module, there.build.__qualname__) != (entry.module, entry.build.__qualname__):
         raise UserError(
@@ -149,8 +153,9 @@ def _add(table: dict[str, Entry[Any]], entry: Entry[Any]) -> None:
 
 
 @cache
-def _discover() -> None:
-    for package_name in ("methods.recipes", "tasks"):
+def discover() -> None:
+    """Import everything that registers itself."""
+    for package_name in ("methods.recipes", "methods.parameterisations", "methods.optimisers", "tasks"):
         package = importlib.import_module(package_name)
         for module in pkgutil.walk_packages(package.__path__, package_name + "."):
             importlib.import_module(module.name)
@@ -167,26 +172,30 @@ def _discover() -> None:
 
 def methods() -> dict[str, Entry[Pipeline]]:
     """Every method by name."""
-    _discover()
+    discover()
     return dict(sorted(_METHODS.items()))
 
 
 def tasks() -> dict[str, Entry[Task]]:
     """Every task by name."""
-    _discover()
+    discover()
     return dict(sorted(_TASKS.items()))
 
 
 def task_families() -> dict[str, Entry[Task]]:
     """Every family of tasks by name; `find_task` makes a task of one when it is given `name:subject`."""
-    _discover()
+    discover()
     return dict(sorted(_FAMILIES.items()))
 
 
 def components(kind: str) -> dict[str, str]:
     """Name and summary of every component of a kind: objectives, parameterisations or optimisers."""
     package = importlib.import_module(f"methods.{kind}")
-    found = {}
+    found: dict[str, str] = {}
+    if kind == "parameterisations":
+        from harness.parts import parameterisations
+
+        return {name: part.summary for name, part in parameterisations().items()}
     for module_info in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
         module = importlib.import_module(module_info.name)
         for value in vars(module).values():
@@ -198,7 +207,16 @@ def components(kind: str) -> dict[str, str]:
 
 
 def find_method(name: str) -> Entry[Pipeline]:
-    """The method called `name`; UserError with the nearest match otherwise."""
+    """The method called `name`, or `PART+...+METHOD` put together; UserError with the nearest match otherwise."""
+    if "+" in name:
+        from harness.composition import composed
+
+        return composed(name)
+    return find_plain_method(name)
+
+
+def find_plain_method(name: str) -> Entry[Pipeline]:
+    """The method that is registered as `name`; UserError with the nearest match otherwise."""
     if name not in methods():
         raise unknown("method", name, methods(), "beyondrl list methods")
     return _METHODS[name]

@@ -10,11 +10,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from harness.parameters import Search
+from harness.parameters import Scaled, Search
 
-LearningRate = Annotated[float, Field(gt=0), Search(1e-6, 1e-3, log=True), "peak learning rate of AdamW"]
+_RATE = Scaled("learning-rate")
+LearningRate = Annotated[float, Field(gt=0), Search(1e-6, 1e-3, log=True), _RATE, "peak learning rate of AdamW"]
 SecondLearningRate = Annotated[
-    float, Field(gt=0), Search(1e-7, 1e-4, log=True), "peak learning rate of AdamW in the second stage"
+    float, Field(gt=0), Search(1e-7, 1e-4, log=True), _RATE, "peak learning rate of AdamW in the second stage"
 ]
 AdapterLearningRate = Annotated[float, Field(gt=0), Search(1e-5, 1e-2, log=True), "peak learning rate on an adapter"]
 Schedule = Annotated[Literal["constant", "linear"], "learning rate over the budget: constant, or falling to zero"]
@@ -30,7 +31,9 @@ GroupSize = Annotated[int, Field(ge=2), "completions a prompt: the group whose m
 PromptsPerStep = Annotated[int, Field(ge=1), "prompts an update"]
 Rank = Annotated[int, Field(ge=1), Search(2, 32, log=True), "rank of the adapter"]
 LoraAlpha = Annotated[float, Field(gt=0), "LoRA scale: the update is multiplied by alpha / rank"]
-Sigma = Annotated[float, Field(gt=0), Search(3e-4, 1e-2, log=True), "standard deviation of the perturbations"]
+Sigma = Annotated[
+    float, Field(gt=0), Search(3e-4, 1e-2, log=True), Scaled("perturbation"), "standard deviation of the perturbations"
+]
 AdapterSigma = Annotated[float, Field(gt=0), Search(0.01, 0.3, log=True), "standard deviation of the perturbations"]
 StepRatio = Annotated[float, Field(gt=0), Search(0.1, 2.0, log=True), "learning rate alpha as a multiple of sigma"]
 Population = Annotated[int, Field(ge=2), "members a generation"]
@@ -43,3 +46,11 @@ SimPOBeta = Annotated[float, Field(gt=0), Search(1.0, 10.0, log=True), "scale of
 Margin = Annotated[float, Field(ge=0), Search(0.3, 3.0, log=True), "SimPO's gamma: the margin that is asked for"]
 OddsWeight = Annotated[float, Field(ge=0), Search(0.05, 1.0, log=True), "ORPO's lambda: weight of the odds ratio"]
 Tries = Annotated[int, Field(ge=2, le=1024), "answers sampled a question"]
+Targets = Annotated[
+    Literal["all-linear", "attention"], "adapted layers: all linear ones but the head, or those of the attention blocks"
+]
+Match = Annotated[
+    str,
+    "a control: parameters:NAME takes the rank whose parameter count is nearest to that of the parameterisation NAME, "
+    "rank:NAME the rank its update may have; `rank` is then not used",
+]

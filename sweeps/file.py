@@ -43,7 +43,7 @@ class MethodChoice(Frozen):
     """A method of the comparison: its name, its label, the parameters fixed here and the ranges moved here."""
 
     name: str
-    label: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    label: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+:-]*$")
     parameters: dict[str, Any] = Field(default_factory=dict)
     search: dict[str, Range] = Field(default_factory=dict)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.contracts import Signal
+from harness.parts import optimiser
 
 if TYPE_CHECKING:
     from harness.context import StageContext
@@ -30,18 +31,25 @@ class AdamW:
         import torch
 
         tensors = list(stage.policy.tensors().values())
-        optimiser = torch.optim.AdamW(tensors, lr=self.learning_rate, betas=(0.9, 0.99), weight_decay=0.0, foreach=True)
-
-        def factor(step: int) -> float:
-            warm = min(1.0, (step + 1) / _WARMUP_STEPS)
-            return warm if self.schedule == "constant" else warm * max(0.0, 1.0 - stage.spent())
-
-        return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+        built = torch.optim.AdamW(tensors, lr=self.learning_rate, betas=(0.9, 0.99), weight_decay=0.0, foreach=True)
+        return built, over_the_budget(stage, built, self.schedule)
 
     def describe(self) -> dict[str, Any]:
         return {"learning_rate": self.learning_rate, "schedule": self.schedule}
 
 
+def over_the_budget(stage: StageContext, built: Any, schedule: Literal["constant", "linear"]) -> Any:
+    """The learning-rate schedule of every gradient optimiser: a short warm-up, then constant or down to zero."""
+    import torch
+
+    def factor(step: int) -> float:
+        warm = min(1.0, (step + 1) / _WARMUP_STEPS)
+        return warm if schedule == "constant" else warm * max(0.0, 1.0 - stage.spent())
+
+    return torch.optim.lr_scheduler.LambdaLR(built, factor)
+
+
+@optimiser("adamw", version=1, source="Loshchilov & Hutter 2019, arXiv 1711.05101")
 def adamw(learning_rate: float, schedule: Literal["constant", "linear"] = "linear") -> AdamW:
     """AdamW at `learning_rate`, constant or falling to zero over the budget."""
     return AdamW(learning_rate, schedule)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from harness.parts import parameterisation
+
 if TYPE_CHECKING:
     from harness.policy import Policy
 
@@ -24,6 +26,7 @@ class Full:
         return {}
 
 
+@parameterisation("full", version=1)
 def full() -> Full:
     """Every parameter may change."""
     return Full()
