@@ -31,6 +31,9 @@ def run(
     parameter: Annotated[list[str], typer.Option("-p", help="Method parameter, key=value.")] = [],  # noqa: B006
     task_parameter: Annotated[list[str], typer.Option("-t", help="Task parameter, key=value.")] = [],  # noqa: B006
     data: Annotated[str | None, typer.Option(help="The task's data: short for -t data=PATH.")] = None,
+    training: Annotated[
+        list[str], typer.Option(help="Option of every stage, key=value: accumulation=4, early_stopping=2, ...")
+    ] = [],  # noqa: B006
     seed: Annotated[int, typer.Option(help="Seed of every random stream.")] = 1,
     flops: Annotated[float | None, typer.Option(help="Operations.", rich_help_panel=_BUDGET)] = None,
     device_seconds: Annotated[float | None, typer.Option(help="Train + generate.", rich_help_panel=_BUDGET)] = None,
@@ -82,7 +85,8 @@ def run(
     }
     given_data = {} if data is None else {"data": data}
     chosen = (settings(parameter, "-p"), settings(task_parameter, "-t") | given_data)
-    spec = _spec(method, task, model, *chosen, seed, budget, evaluation)
+    options = settings(training, "--training", "accumulation=4")
+    spec = _spec(method, task, model, *chosen, options, seed, budget, evaluation)
     executor = LocalExecutor(1)
     jobs = Jobs(runs, executor, executor.resources)
     if dry_run:
@@ -107,6 +111,7 @@ def _spec(
     model: str,
     parameters: dict[str, Any],
     task_parameters: dict[str, Any],
+    training: dict[str, Any],
     seed: int,
     budget: dict[str, Any],
     evaluation: dict[str, Any],
@@ -115,9 +120,10 @@ def _spec(
     from pydantic import ValidationError
 
     from harness.models import load_model
-    from harness.plan import check_evaluation, refusal
+    from harness.plan import check_evaluation, refusal, training_refusal
     from harness.registry import find_method, find_task
     from harness.spec import Budget, EvaluationProtocol, RunSpec
+    from harness.training import read_training
 
     method_entry, task_entry = find_method(method), find_task(task)
     resolved, resolved_task = method_entry.resolve(parameters), task_entry.resolve(task_parameters)
@@ -137,8 +143,20 @@ def _spec(
         raise UserError(f"{given} is not possible: {message[0].lower()}{message[1:]}.") from None
     if pipeline.stages and not limits.limits():
         raise UserError(f"{method!r} trains, so it needs a budget: for example --flops 1e12 or --steps 100.")
+    options = read_training(training)
+    reason = training_refusal(pipeline, options, protocol)
+    if reason is not None:
+        raise UserError(f"{method}: {reason}")
     check_evaluation(task_instance, protocol)
-    return RunSpec(method=resolved, task=resolved_task, model=reference, budget=limits, seed=seed, evaluation=protocol)
+    return RunSpec(
+        method=resolved,
+        task=resolved_task,
+        model=reference,
+        budget=limits,
+        seed=seed,
+        evaluation=protocol,
+        training=options,
+    )
 
 
 def _retention(suite: str | None) -> Retention | None:

@@ -7,7 +7,7 @@ from typing import Any
 from harness.errors import UserError
 
 
-def settings(given: list[str], option: str) -> dict[str, Any]:
+def settings(given: list[str], option: str, example: str = "rank=8") -> dict[str, Any]:
     """The settings of one option; UserError for one that is no key=value or comes twice."""
     from sweeps.document import scalar
 
@@ -16,7 +16,7 @@ def settings(given: list[str], option: str) -> dict[str, Any]:
         key, equals, value = text.partition("=")
         key = key.strip()
         if not equals or not key:
-            raise UserError(f"{option} {text!r} is no setting: write key=value, for example {option} rank=8.")
+            raise UserError(f"{option} {text!r} is no setting: write key=value, for example {option} {example}.")
         if key in found:
             raise UserError(f"{option} {key} is given twice; keep one.")
         found[key] = scalar(value.strip())

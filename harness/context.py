@@ -1,12 +1,14 @@
 """What a running stage sees of the world: its task, engine, budget, random streams, log and checkpoints.
 
 A stage calls `after_step` once an update; the harness then counts it, logs its values, draws the learning curve on
-val, and answers whether to go on. It asks `checkpoint_due` and, if so, saves itself and calls `mark`. Everything that
-decides the result follows from the spec and the meters in the checkpoint, so that a resumed stage continues exactly.
+val, and answers whether to go on (early stopping is in that answer). It asks `checkpoint_due` and, if so, saves itself
+and calls `mark`. Everything that decides the result follows from the spec and the state in the checkpoint, so that a
+resumed stage continues exactly.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import shutil
@@ -18,6 +20,7 @@ from typing import Any
 
 from harness.atomic import write_json
 from harness.contracts import Completion, Item, Prompt, Sampling, Task
+from harness.early_stopping import BestPoint
 from harness.engines.hf import HFEngine
 from harness.errors import Pruned
 from harness.evaluate import evaluate
@@ -27,6 +30,7 @@ from harness.policy import Policy
 from harness.record import Meters, RunDirectory
 from harness.spec import RunSpec
 from harness.streams import stream
+from harness.training import NOTHING_ASKED, Settled, Training
 
 _FLUSH = "state.json"
 _START = "start"
@@ -88,11 +92,27 @@ class StageContext:
     resume_from: Path | None = None
     """A checkpoint of this stage to continue from."""
     stopped_by: str | None = None
+    own_training: Training = NOTHING_ASKED
+    """The stage's own options, where the run's spec gives none."""
+    accumulation: int = 0
+    """Micro-batches an update."""
+    micro_batch: int | None = None
+    """Rows of the largest micro-batch of the last update; None where nothing is computed in micro-batches."""
+    best: BestPoint = field(default_factory=BestPoint)
+    """The best point of the learning curve in this stage, for early stopping."""
     _last_checkpoint: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.accumulation = self.accumulation or self.training.accumulation
 
     @property
     def task(self) -> Task:
         return self.run.task
+
+    @property
+    def training(self) -> Settled:
+        """The options of this stage, with nothing left open."""
+        return self.run.spec.training.over(self.own_training).settled()
 
     @property
     def folder(self) -> Path:
@@ -173,6 +193,9 @@ class StageContext:
             raise FloatingPointError(f"the loss of step {self.step} is not finite")
         done = self.exhausted()
         self.draw_curve()
+        stopping = self.training.early_stopping
+        if not done and stopping is not None and self.best.waited >= stopping.patience:
+            self.stopped_by, done = "early_stopping", True
         if self.run.directory.prune.exists():
             raise Pruned(f"pruned by the sweep after step {self.step}")
         return done
@@ -200,6 +223,19 @@ class StageContext:
             meters=self.run.meters.read().model_dump(),
             **score.model_dump(exclude={"split", "samples", "measures"}),
         )
+        if self.training.early_stopping is not None:
+            self.best.see(self, due, score.accuracy, self.training.early_stopping.min_delta)
+
+    def finish(self) -> None:
+        """End the stage: where early stopping is on, with the weights of its best point."""
+        if self.training.early_stopping is not None:
+            self.best.restore(self)
+
+    def take_up(self, folder: Path, state: dict[str, Any]) -> None:
+        """Continue from a checkpoint of this stage."""
+        self.resume_from, self.step = folder, state["step"]
+        self.accumulation = state.get("accumulation", self.accumulation)
+        self.best = BestPoint(**state.get("best", {}))
 
     def checkpoint_due(self) -> bool:
         """Whether it is time to save; the stage then saves into a folder and calls `mark` on it."""
@@ -207,7 +243,9 @@ class StageContext:
 
     def mark(self, folder: Path) -> None:
         """Declare `folder` (a child of `self.folder`) a whole checkpoint of this step, and drop older ones."""
-        write_json(folder / _FLUSH, self.run.state(self.index, self.step))
+        own = {"accumulation": self.accumulation, "best": dataclasses.asdict(self.best)}
+        write_json(folder / _FLUSH, self.run.state(self.index, self.step) | own)
+        self.best.forget_others(self)
         for other in self.folder.glob("checkpoint-*"):
             if other != folder:
                 shutil.rmtree(other)

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+from harness.training import NOTHING_ASKED, Training
+
 if TYPE_CHECKING:
     from harness.context import StageContext
     from harness.policy import Policy
@@ -125,7 +127,12 @@ class Objective(Protocol):
 
 @runtime_checkable
 class GradientObjective(Objective, Protocol):
-    """An objective with a loss: it builds the trainer that the gradient loop drives."""
+    """An objective with a loss: it builds the trainer that the gradient loop drives.
+
+    One update's batch is computed in micro-batches of its rows (`harness.micro_batches`). An objective whose batches
+    are not simply rows says how they are split in an optional `split(inputs, parts, items) -> [(inputs, share), ...]`,
+    and how many rows an update has in an optional `batch_size`, so that a plan can tell what cannot be split.
+    """
 
     def trainer(self, stage: StageContext, optimiser: GradientOptimiser) -> Any:
         """A `transformers.Trainer` (TRL's are) over the stage's policy, ready to train."""
@@ -279,9 +286,13 @@ class Train:
     optimiser: Optimiser
     share: float | None = None
     """Share of the run's budget that this stage may use; None is all that the stages before it have left."""
+    training: Training = NOTHING_ASKED
+    """Options of this stage; those of the run go before them."""
 
     def describe(self) -> dict[str, Any]:
         shown: dict[str, Any] = {} if self.share is None else {"share": self.share}
+        if self.training.given():
+            shown["training"] = self.training.given()
         return shown | {
             "objective": {"name": self.objective.name, **self.objective.describe()},
             "parameterisation": {"name": self.parameterisation.name, **self.parameterisation.describe()},

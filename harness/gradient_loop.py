@@ -1,8 +1,8 @@
 """The gradient loop: a TRL or transformers trainer, driven under the harness's clocks, budget and checkpoints.
 
 The objective builds the trainer; this loop counts every token that goes through the model, logs every step, stops at
-the budget, draws the learning curve, saves resumable checkpoints and restores them. The trainer's own evaluation,
-saving and reporting are off (`trainer_arguments`).
+the budget, draws the learning curve, saves resumable checkpoints and restores them, and computes each update in
+micro-batches. The trainer's own accumulation, evaluation, saving and reporting are off (`trainer_arguments`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from transformers import TrainerCallback
 
 from harness.contracts import Train
 from harness.errors import BudgetSpent
+from harness.micro_batches import MicroBatches
 
 if TYPE_CHECKING:
     from harness.context import StageContext
@@ -26,19 +27,24 @@ _FOREVER = 10**9  # the budget ends a stage, not a number of steps
 
 
 def trainer_arguments(stage: StageContext, batch_size: int) -> dict[str, Any]:
-    """The arguments every trainer gets: one update of `batch_size` sequences a step, everything else switched off."""
+    """The arguments every trainer gets: one update of `batch_size` rows a step and the stage's options.
+
+    Everything that the harness does itself is switched off, accumulation too: `batch_size` is the whole update's.
+    """
+    options = stage.training
     on_cpu = stage.policy.model.device.type == "cpu"
     return {
         "output_dir": str(stage.folder),
         "per_device_train_batch_size": batch_size,
         "gradient_accumulation_steps": 1,
         "max_steps": _FOREVER,
-        "max_grad_norm": 1.0,
+        "max_grad_norm": options.max_grad_norm,
         "seed": stage.seed("data") % 2**31,
         "data_seed": stage.seed("data") % 2**31,
         "use_cpu": on_cpu,
         "bf16": False,
-        "gradient_checkpointing": False,
+        "gradient_checkpointing": options.gradient_checkpointing,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False} if options.gradient_checkpointing else None,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "save_strategy": "no",
@@ -56,6 +62,7 @@ def run_gradient(stage: StageContext, train: Train) -> None:
     if stage.exhausted():
         return
     driver = _Driver(stage)
+    MicroBatches(stage, trainer, getattr(train.objective, "split", None))
     trainer.add_callback(driver)
     from transformers import PrinterCallback, ProgressCallback
 

@@ -16,6 +16,7 @@ from harness.contracts import Offer, Pipeline, Stage, Task, Train
 from harness.errors import UserError, unknown
 from harness.registry import find_task, methods, tasks
 from harness.spec import EvaluationProtocol, ModelReference, Probe
+from harness.training import Training
 
 EVALUATION_ENGINES = ("hf",)
 """What `harness.evaluate` can score with."""
@@ -47,6 +48,35 @@ def pairs() -> list[Pair]:
         for task_name, task in ((name, entry.create()) for name, entry in tasks().items())
         for name, pipeline in built.items()
     ]
+
+
+def unused_options(pipeline: Pipeline, training: Training) -> tuple[str, ...]:
+    """The given training options that no stage of the pipeline takes: without a gradient only early stopping works."""
+    trains = [stage for stage in pipeline.stages if isinstance(stage, Train)]
+    if any(stage.optimiser.takes == "gradient" for stage in trains):
+        return ()
+    return tuple(name for name in training.given() if not trains or name != "early_stopping")
+
+
+def training_refusal(pipeline: Pipeline, training: Training, evaluation: EvaluationProtocol) -> str | None:
+    """None if the pipeline can be trained with these options, else the sentence that says why not."""
+    unused = unused_options(pipeline, training)
+    if unused:
+        trains = "trains without a gradient" if pipeline.stages else "does not train"
+        return f"{_words(unused)} refused: this method {trains}; leave it out."
+    for stage in pipeline.stages:
+        if not isinstance(stage, Train):
+            continue
+        options = training.over(stage.training).settled()
+        if options.early_stopping is not None and evaluation.curve_points == 0:
+            return "early_stopping refused: it goes by the learning curve, and there is none; set curve_points above 0."
+        rows = getattr(stage.objective, "batch_size", None)
+        if stage.optimiser.takes == "gradient" and rows is not None and options.accumulation > rows:
+            return (
+                f"accumulation {options.accumulation} refused: an update of {stage.objective.name!r} has {rows} rows; "
+                f"use {rows} at most, or a larger batch."
+            )
+    return None
 
 
 def check_evaluation(task: Task, evaluation: EvaluationProtocol) -> None:

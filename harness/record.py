@@ -73,7 +73,11 @@ class StageResult(Frozen):
     meters: Meters
     trainable_parameters: int | None = None
     stopped_by: str | None = None
-    """The budget meter that ended the stage, or None if it ended by itself."""
+    """The budget meter that ended the stage, `early_stopping`, or None if it ended by itself."""
+    micro_batch: int | None = None
+    """Rows of a micro-batch at the end of the stage; None where nothing was computed in micro-batches."""
+    best_point: int | None = None
+    """The point of the learning curve whose weights the stage ended with, where early stopping was on."""
 
 
 class Score(Frozen):

@@ -12,15 +12,12 @@ import json
 from functools import cached_property
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from harness.frozen import Frozen as Frozen
+from harness.training import Training
 
 SCHEMA_VERSION = 1
-
-
-class Frozen(BaseModel):
-    """A record that cannot change and refuses keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Component(Frozen):
@@ -28,8 +25,8 @@ class Component(Frozen):
 
     name: str
     version: int
-    parameters: dict[str, Any] = {}
-    data: dict[str, str] = {}
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    data: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of the content behind each parameter that is a path."""
 
     def content(self) -> dict[str, Any]:
@@ -132,11 +129,16 @@ class RunSpec(Frozen):
     budget: Budget
     seed: int
     evaluation: EvaluationProtocol
+    training: Training = Training()
+    """Options of every stage that takes them; they go before the stages' own."""
 
     def canonical(self) -> str:
         """The one JSON text of this spec: sorted keys, no blanks, NaN refused."""
         content = self.model_dump() | {"method": self.method.content(), "task": self.task.content()}
         content["evaluation"] = self.evaluation.content()
+        content["training"] = self.training.given()
+        if not content["training"]:
+            del content["training"]
         return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @cached_property

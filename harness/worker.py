@@ -222,9 +222,9 @@ class _Attempt:
         policy = stage.parameterisation.attach(policy, run.seed(f"stage-{index}", "init") % 2**31)
         begun = min(1.0, spent(run.spec.budget, before)[0]) if index else 0.0
         ends = 1.0 if stage.share is None else min(1.0, begun + stage.share)
-        context = StageContext(run, index, policy, begun, ends)
+        context = StageContext(run, index, policy, begun, ends, own_training=stage.training)
         if resume is not None:
-            context.resume_from, context.step = resume[0], resume[1]["step"]
+            context.take_up(*resume)
         else:
             run.events.write("stage_start", stage=index, description=stage.describe())
             context.draw_curve()
@@ -233,6 +233,7 @@ class _Attempt:
                 run_gradient(context, stage)
             else:
                 stage.optimiser.fit(context, stage.objective)  # type: ignore[attr-defined]
+        context.finish()
         policy.model.eval()
         spent_here = {k: v - before.model_dump()[k] for k, v in run.meters.read().model_dump().items()}
         run.events.write("stage_end", stage=index, step=context.step, stopped_by=context.stopped_by)
@@ -242,6 +243,8 @@ class _Attempt:
             meters=Meters(**spent_here),
             trainable_parameters=policy.trainable_parameters,
             stopped_by=context.stopped_by,
+            micro_batch=context.micro_batch,
+            best_point=context.best.point,
         )
 
     def _write_samples(self, rows: list[dict[str, Any]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from harness.training import Training
 from reports.comparison import Comparison
 from reports.numbers import MISSING, count, interval, megabytes, p_value, points, seconds, setting
 from reports.sweep_data import MethodData, SweepData
@@ -189,6 +190,8 @@ def _spread(method: MethodData) -> str:
 
 
 def _winner(method: MethodData) -> str:
-    if not method.winner:
-        return "no settings"
-    return ", ".join(f"{key} {setting(value)}" for key, value in method.winner.items())
+    """The parameters of the final runs, and the training options that the sweep file gave."""
+    shown = [f"{key} {setting(value)}" for key, value in (method.winner or {}).items()]
+    if method.runs:
+        shown.append(Training.model_validate_json(_of_last(method, "training")).text())
+    return ", ".join(filter(None, shown)) or "no settings"

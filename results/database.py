@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import duckdb
 
 DEFAULT_DATABASE = Path("results/data/beyondrl.duckdb")
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 APPLICATION = "beyondrl"
 
 

@@ -48,6 +48,7 @@ def run_rows(directory: RunDirectory, runs: Path, content: str) -> Rows:
         "split": spec.evaluation.split,
         "budget": _json(spec.budget.limits()),
         "evaluation": _json(spec.evaluation.model_dump()),
+        "training": _json(spec.training.given()),
         "content_hash": content,
     }
     found: Rows = {"runs": [row], "stages": [], "metrics": [], "curve": [], "environments": [], "retention": []}
@@ -99,7 +100,7 @@ def _add_result(directory: RunDirectory, row: dict[str, Any], found: Rows) -> No
                 "stage": stage.index,
                 "description": _json(stage.description),
                 "stopped_by": stage.stopped_by,
-                "trainable_parameters": stage.trainable_parameters,
+                **stage.model_dump(include={"trainable_parameters", "micro_batch", "best_point"}),
                 "device_seconds": stage.meters.device_seconds,
                 **meters,
             }

@@ -68,7 +68,7 @@ class ArmRun:
     def finals(self) -> list[RunSpec]:
         """The reported runs, once the winner is known."""
         if not self._finals and self.winner is not None:
-            self._finals = self._sweep.final_specs(self.winner)
+            self._finals = self._sweep.final_specs(self.arm, self.winner)
         return self._finals
 
     @property

@@ -139,11 +139,11 @@ class Controller:
         """Whether every final run of a finished record is there."""
         if not record.finished or record.identity != self.sweep.identity:
             return False
-        methods = [self._winner(arm, record) for arm in self.sweep.arms]
+        winners = [(arm, self._winner(arm, record)) for arm in self.sweep.arms]
         return all(
             method is not None
-            and all(RunDirectory.of(self.runs, spec).result.exists() for spec in self.sweep.final_specs(method))
-            for method in methods
+            and all(RunDirectory.of(self.runs, spec).result.exists() for spec in self.sweep.final_specs(arm, method))
+            for arm, method in winners
         )
 
     @staticmethod

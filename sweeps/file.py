@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_v
 
 from harness.errors import UserError, unknown
 from harness.spec import Budget, EvaluationProtocol, Frozen
+from harness.training import Training
 from sweeps.document import Document, Place
 from sweeps.retention import RetentionChoice, retention_choice
 
@@ -46,6 +47,8 @@ class MethodChoice(Frozen):
     label: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+:-]*$")
     parameters: dict[str, Any] = Field(default_factory=dict)
     search: dict[str, Range] = Field(default_factory=dict)
+    training: Training = Training()
+    """Options of this method's stages; they go before those of the whole sweep."""
 
 
 class TaskChoice(Frozen):
@@ -128,9 +131,9 @@ def _method_choice(given: Any) -> Any:
     if isinstance(given, dict):
         if not isinstance(given.get("name"), str):
             raise ValueError("a method is a name, or {name: ..., parameter: value, as: label}")
-        rest = {key: value for key, value in given.items() if key not in ("name", "as", "search")}
-        search = given.get("search", {})
-        return {"name": given["name"], "label": given.get("as", given["name"]), "parameters": rest, "search": search}
+        rest = {key: value for key, value in given.items() if key not in ("name", "as", "search", "training")}
+        own = {key: given[key] for key in ("search", "training") if key in given}
+        return {"name": given["name"], "label": given.get("as", given["name"]), "parameters": rest, **own}
     raise ValueError("a method is a name, or {name: ..., parameter: value, as: label}")
 
 
@@ -155,6 +158,8 @@ class SweepFile(Frozen):
     tune: Tuning = Tuning()
     final: Final = Final()
     evaluation: Evaluation = Evaluation()
+    training: Training = Training()
+    """Options of every method's stages, as far as they take them."""
     retention: Annotated[RetentionChoice, BeforeValidator(retention_choice)] | None = None
     """Probes scored before and after each final run."""
     storage: str | None = None
@@ -216,7 +221,7 @@ def _sentence(error: ValidationError, document: Document) -> str:
 def _keys(place: Place) -> list[str]:
     """The keys there are at a place of the file."""
     if place[:1] == ("methods",):
-        return list(Range.model_fields)
+        return list(Training.model_fields if "training" in place else Range.model_fields)
     model: type[BaseModel] = SweepFile
     for step in place:
         inner = model.model_fields[str(step)].annotation

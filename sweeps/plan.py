@@ -45,6 +45,10 @@ class PlannedArm:
     final_done: int
     failed: int
     untuned: str | None
+    training: str
+    """The options of its stages that the sweep file gives, for people; empty without any."""
+    unused: tuple[str, ...]
+    """Options of the whole sweep that it cannot take."""
     runs_left: int
     cost: Cost | None
     """None: no finished run to go by."""
@@ -121,7 +125,7 @@ def _planned(
     winner = arm.component() if not arm.trials else None
     if record is not None and record.winner is not None:
         winner = arm.entry.resolve(record.winner)
-    finals = sweep.final_specs(winner) if winner is not None else []
+    finals = sweep.final_specs(arm, winner) if winner is not None else []
     statuses = [RunDirectory.of(runs, spec).status() for spec in finals]
     trial_states = [RunDirectory.of(runs, spec).status() for spec in specs]
     failed = [*statuses, *trial_states].count("failed")
@@ -130,7 +134,7 @@ def _planned(
     final_done = statuses.count("done")
     count = len(sweep.file.final.seeds)
     left = (arm.trials - trials_done) * tune_seeds - trial_states.count("done") + count - final_done
-    some = (specs or finals or sweep.final_specs(arm.component()))[0]
+    some = (specs or finals or sweep.final_specs(arm, arm.component()))[0]
     return PlannedArm(
         method=arm.label,
         trials=arm.trials,
@@ -139,6 +143,8 @@ def _planned(
         final_done=final_done,
         failed=failed,
         untuned=arm.untuned,
+        training=arm.training.text(),
+        unused=arm.unused,
         runs_left=left,
         cost=_cost(history.get(_likeness(some), [])),
     )
@@ -162,5 +168,6 @@ def _history(runs: Path) -> dict[str, list[tuple[float, int]]]:
 
 
 def _likeness(spec: RunSpec) -> str:
-    """Runs that cost about the same: same method, task, model and budget."""
-    return "/".join([spec.method.name, spec.task.model_dump_json(), spec.model.name, spec.budget.model_dump_json()])
+    """Runs that cost about the same: same method, task, model, budget and training options."""
+    parts = [spec.task, spec.budget, spec.training]
+    return "/".join([spec.method.name, spec.model.name, *(part.model_dump_json() for part in parts)])

@@ -34,6 +34,12 @@ def plan_table(plan: SweepPlan, slots: int, free_bytes: int) -> Iterator[Rendera
     for arm in plan.arms:
         if arm.untuned is not None and arm.untuned != "no training":
             yield Text(f"{arm.method} is not tuned: {arm.untuned}; its defaults go to the final runs")
+    for options in dict.fromkeys(arm.training for arm in plan.arms if arm.training):
+        yield Text(f"training of {', '.join(arm.method for arm in plan.arms if arm.training == options)}: {options}")
+    for arm in plan.arms:
+        if arm.unused and arm.untuned != "no training":
+            names = " and ".join(name.replace("_", " ") for name in arm.unused)
+            yield Text(f"{arm.method} goes without {names}: it trains without a gradient")
     yield Text(_cost_line(plan, slots))
     if plan.bytes_left is not None:
         yield Text(f"disk: about {megabytes(plan.bytes_left)} to come, {megabytes(free_bytes)} free")

@@ -18,10 +18,11 @@ from typing import Any
 from harness.contracts import Pipeline
 from harness.errors import UserError
 from harness.parameters import Parameter
-from harness.plan import check_evaluation, refusal
+from harness.plan import check_evaluation, refusal, training_refusal, unused_options
 from harness.registry import Entry, find_method, find_task
 from harness.spec import Component, EvaluationProtocol, ModelReference, Retention, RunSpec
 from harness.sweep_record import Refusal
+from harness.training import NOTHING_ASKED, Training
 from sweeps.document import Document, Place
 from sweeps.file import MethodChoice, SweepFile
 from sweeps.retention import resolve_retention
@@ -40,6 +41,10 @@ class Arm:
     trials: int
     untuned: str | None
     """Why there are no trials, where there are none."""
+    training: Training = NOTHING_ASKED
+    """The options that the sweep file gives its stages."""
+    unused: tuple[str, ...] = ()
+    """Options of the whole sweep that this method cannot take and does without."""
 
     def component(self, values: dict[str, Any] | None = None) -> Component:
         """The method with `values` for the tunable parameters (those of the first trial if left out)."""
@@ -77,11 +82,11 @@ class Sweep:
     def trial_specs(self, arm: Arm, values: dict[str, Any]) -> list[RunSpec]:
         """The runs of one trial, one a tuning seed."""
         method = arm.component(values)
-        return [self._spec(method, seed, self.tune_evaluation) for seed in self.file.tune.seeds]
+        return [self._spec(arm, method, seed, self.tune_evaluation) for seed in self.file.tune.seeds]
 
-    def final_specs(self, method: Component) -> list[RunSpec]:
-        """The reported runs of a method, one a final seed."""
-        return [self._spec(method, seed, self.final_evaluation) for seed in self.file.final.seeds]
+    def final_specs(self, arm: Arm, method: Component) -> list[RunSpec]:
+        """The reported runs of an arm with the settings `method`, one a final seed."""
+        return [self._spec(arm, method, seed, self.final_evaluation) for seed in self.file.final.seeds]
 
     @cached_property
     def identity(self) -> str:
@@ -96,7 +101,8 @@ class Sweep:
         space = {name: repr(one.search) for name, one in arm.tunable.items()}
         tune = self.file.tune.model_dump(mode="json", exclude={"trials"})
         evaluation = self.tune_evaluation.content()
-        return _digest([arm.component().content(), space, tune, evaluation, self._common()])
+        own = [arm.training.given()] if arm.training.given() else []
+        return _digest([arm.component().content(), space, tune, evaluation, self._common(), *own])
 
     def _common(self) -> list[Any]:
         return [self.task.content(), *(one.model_dump(mode="json") for one in (self.model, self.file.budget))]
@@ -104,9 +110,15 @@ class Sweep:
     def _evaluation(self, split: str, items: int) -> EvaluationProtocol:
         return EvaluationProtocol.model_validate({"split": split, "items": items, **self.file.evaluation.model_dump()})
 
-    def _spec(self, method: Component, seed: int, evaluation: EvaluationProtocol) -> RunSpec:
+    def _spec(self, arm: Arm, method: Component, seed: int, evaluation: EvaluationProtocol) -> RunSpec:
         return RunSpec(
-            method=method, task=self.task, model=self.model, budget=self.file.budget, seed=seed, evaluation=evaluation
+            method=method,
+            task=self.task,
+            model=self.model,
+            budget=self.file.budget,
+            seed=seed,
+            evaluation=evaluation,
+            training=arm.training,
         )
 
 
@@ -120,7 +132,8 @@ def resolve(file: SweepFile, document: Document, model: ModelReference) -> Sweep
     for position, choice in enumerate(file.methods):
         with _at(document, ("methods", position)):
             arm = _arm(choice, file)
-            reason = refusal(arm.entry.create(**arm.fixed), task, model)
+            pipeline = arm.entry.create(**arm.fixed)
+            reason = refusal(pipeline, task, model) or training_refusal(pipeline, arm.training, _curve(file))
         if reason is None:
             arms.append(arm)
         else:
@@ -143,15 +156,23 @@ def _arm(choice: MethodChoice, file: SweepFile) -> Arm:
     entry = find_method(choice.name)
     entry.resolve(choice.parameters)
     space = tunable(entry, choice)
-    if not entry.create(**choice.parameters).stages:
+    pipeline = entry.create(**choice.parameters)
+    unused = unused_options(pipeline, file.training)
+    training = choice.training.over(file.training.without(unused))
+    if not pipeline.stages:
         untuned = "no training"
     elif not space:
         untuned = "nothing to tune"
     elif file.tune.trials == 0:
         untuned = "tune.trials is 0"
     else:
-        return Arm(choice.label, entry, choice.parameters, space, file.tune.trials, None)
-    return Arm(choice.label, entry, choice.parameters, space, 0, untuned)
+        return Arm(choice.label, entry, choice.parameters, space, file.tune.trials, None, training, unused)
+    return Arm(choice.label, entry, choice.parameters, space, 0, untuned, training, unused)
+
+
+def _curve(file: SweepFile) -> EvaluationProtocol:
+    """The protocol as far as it is the same for trials and final runs."""
+    return EvaluationProtocol.model_validate(file.evaluation.model_dump())
 
 
 @contextmanager

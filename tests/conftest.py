@@ -127,7 +127,10 @@ SMALL = """
 name: small
 model: lab
 task: {name: countdown, level: L1}
-methods: [base, {name: sft, examples: 16, batch_size: 4}, {name: lora-es, population: 4, prompts: 16, rank: 2}]
+methods:
+  - base
+  - {name: sft, examples: 16, batch_size: 4, training: {accumulation: 2}}
+  - {name: lora-es, population: 4, prompts: 16, rank: 2}
 budget: {steps: 2}
 tune: {trials: 2, items: 8, seeds: [100]}
 final: {seeds: 3, items: 12, on: test}

@@ -62,6 +62,12 @@ class Preferences:
             optimizers=optimiser.create(stage),
         )
 
+    def split(self, inputs: dict[str, Any], parts: int, items: Any) -> list[tuple[dict[str, Any], float]]:
+        """Pairs stay together: a batch is all chosen answers, then all rejected ones."""
+        from harness.micro_batches import split_rows
+
+        return split_rows(inputs, parts, items, blocks=2)
+
     def describe(self) -> dict[str, Any]:
         return {
             "loss": " + ".join(loss if weight == 1 else f"{weight:g} {loss}" for loss, weight in self.losses),

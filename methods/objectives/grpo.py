@@ -36,6 +36,11 @@ class GroupRelative:
     gives: frozenset[Signal] = frozenset({"gradient"})
     needs: frozenset[Offer] = frozenset({"verifier"})
 
+    @property
+    def batch_size(self) -> int:
+        """Completions an update."""
+        return self.group_size * self.prompts_per_step
+
     def trainer(self, stage: StageContext, optimiser: GradientOptimiser) -> Any:
         """A GRPOTrainer whose rollouts and rewards come from the stage."""
         from datasets import Dataset
@@ -63,14 +68,13 @@ class GroupRelative:
 
         from harness.engines.hf import encode
 
-        batch_size = self.group_size * self.prompts_per_step
         return in_parts(GRPOTrainer, _lengths, _trimmed)(
             model=stage.policy.model,
             reward_funcs=reward,
             args=GRPOConfig(
-                **trainer_arguments(stage, batch_size),
+                **trainer_arguments(stage, self.batch_size),
                 num_generations=self.group_size,
-                generation_batch_size=batch_size,
+                generation_batch_size=self.batch_size,
                 num_iterations=1,
                 beta=self.beta,
                 loss_type=self.variant,

@@ -5,7 +5,8 @@ r = log pi / pi_ref and z an estimate of the KL divergence from mismatched compl
 al. 2024, arXiv 2402.01306, equations 7 and 8); TRL's KTOTrainer. Labels are verdicts on samples of the stage's start
 policy, or the task's own preferences where its data hold some. Rows are shuffled once: the trainer takes its mismatched
 completions from neighbours, which must not be samples of the same prompt. Weights balance right and wrong ones
-(section 4.2).
+(section 4.2). z is the mean over a micro-batch: with accumulation it is noisier, and the update is not exactly that of
+the whole batch.
 """
 
 from __future__ import annotations

@@ -24,13 +24,14 @@ def in_parts(trainer: type, lengths: Callable[[Inputs], torch.Tensor], trim: Cal
         def compute_loss(
             self, model: Any, inputs: Inputs, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
-            rows = len(lengths(inputs))
-            if return_outputs or rows < 2 * PARTS:
+            from harness.micro_batches import part_of, share_of
+
+            if return_outputs or len(lengths(inputs)) < 2 * PARTS:
                 return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
             total = 0.0
             for chosen in lengths(inputs).argsort(stable=True).chunk(PARTS):
-                part = trim({key: _rows(value, chosen, rows) for key, value in inputs.items()})
-                share = 1.0 if num_items_in_batch is not None else _share(part, inputs, rows)
+                part = trim(part_of(inputs, chosen))
+                share = 1.0 if num_items_in_batch is not None else share_of(part, inputs)
                 loss = super().compute_loss(model, part, num_items_in_batch=num_items_in_batch)
                 total = total + share * loss
             return total
@@ -43,18 +44,3 @@ def trim_right(inputs: Inputs, mask: str, keys: tuple[str, ...]) -> Inputs:
     """Cut columns on the right that `mask` [rows, tokens] leaves unused in every row."""
     width = int(inputs[mask].sum(-1).max())
     return {key: value[:, :width] if key in keys and value is not None else value for key, value in inputs.items()}
-
-
-def _rows(value: Any, chosen: torch.Tensor, rows: int) -> Any:
-    """The chosen rows of whatever has one entry a row; everything else as it is."""
-    import torch
-
-    return value[chosen] if isinstance(value, torch.Tensor) and value.ndim and len(value) == rows else value
-
-
-def _share(part: Inputs, whole: Inputs, rows: int) -> float:
-    """A part's weight in a mean: its answer tokens where there are labels, else its rows."""
-    if "labels" in whole:
-        return float((part["labels"] != -100).sum() / (whole["labels"] != -100).sum())
-    first = next(value for value in part.values() if hasattr(value, "ndim") and value.ndim)
-    return len(first) / rows

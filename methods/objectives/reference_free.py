@@ -5,7 +5,7 @@ cpo    -log sigmoid(beta (L_w - L_l)) - alpha M_w           (Xu et al. 2024, arX
 simpo  -log sigmoid(beta (M_w - M_l) - gamma)               (Meng et al. 2024, arXiv 2405.14734, equation 6)
 orpo   -M_w - lambda log sigmoid(odds_w - odds_l), odds = M - log(1 - exp M)  (Hong et al. 2024, arXiv 2403.07691, 6, 7)
 TRL's experimental trainers. Two of their traits are kept and named here: M_w of cpo's and orpo's likelihood term is the
-mean over all tokens of a batch, and orpo's runs over prompt and answer.
+mean over all tokens of a batch (with accumulation, of each micro-batch), and orpo's runs over prompt and answer.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ The schedule follows the budget, not a number of steps: `linear` falls to zero a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -39,12 +40,24 @@ class AdamW:
 
 
 def over_the_budget(stage: StageContext, built: Any, schedule: Literal["constant", "linear"]) -> Any:
-    """The learning-rate schedule of every gradient optimiser: a short warm-up, then constant or down to zero."""
+    """The learning-rate schedule of every gradient optimiser: the method's, unless the stage's options say another.
+
+    With s the share of the stage's part of the budget that is used and t the 0-based step: min(1, (t + 1) / warmup)
+    times 1 (`constant`), 1 - s (`linear`) or (1 + cos(pi s)) / 2 (`cosine`; Loshchilov & Hutter 2017, arXiv 1608.03983,
+    without restarts).
+    """
     import torch
 
+    shape = stage.training.schedule or schedule
+    asked = stage.training.warmup_steps
+    warmup = _WARMUP_STEPS if asked is None else max(1, asked)
+
     def factor(step: int) -> float:
-        warm = min(1.0, (step + 1) / _WARMUP_STEPS)
-        return warm if schedule == "constant" else warm * max(0.0, 1.0 - stage.spent())
+        warm = min(1.0, (step + 1) / warmup)
+        if shape == "constant":
+            return warm
+        used = stage.spent()
+        return warm * (max(0.0, 1.0 - used) if shape == "linear" else (1.0 + math.cos(math.pi * used)) / 2)
 
     return torch.optim.lr_scheduler.LambdaLR(built, factor)
 

@@ -1,7 +1,7 @@
 """DPO with the negative log-likelihood of the right answer added: the loss of Iterative RPO.
 
 -log sigmoid(beta (r_chosen - r_rejected)) - nll_weight * mean_t log pi(chosen_t); the second term keeps the likelihood
-of right answers from falling (TRL takes its mean over all tokens of a batch).
+of right answers from falling (TRL takes its mean over all tokens of a batch, or with accumulation of a micro-batch).
 """
 
 from __future__ import annotations

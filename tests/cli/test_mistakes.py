@@ -37,6 +37,17 @@ SWEEP = "model: lab\ntask: toy-task\nmethods: [toy-rate]\nbudget: {steps: 5}\n"
         ((*RUN, "-p", "=3"), "write key=value"),
         ((*RUN, "-p", "rank=1", "-p", "rank=2"), "-p rank is given twice"),
         ((*RUN, "-t", "lvl=2"), "No parameter of task 'toy-task' is called 'lvl'. Did you mean 'level'?"),
+        (
+            (*RUN, "--training", "acumulation=2"),
+            "No training option is called 'acumulation'. Did you mean",
+        ),
+        ((*RUN, "--training", "accumulation=0"), "training accumulation=0 is not possible"),
+        ((*RUN, "--training", "accumulation"), "write key=value, for example --training accumulation=4"),
+        ((*RUN, "--training", "early_stopping=1", "--curve-points", "0"), "early_stopping refused"),
+        (
+            ("run", "--method", "toy-base", "--task", "toy-task", "--training", "schedule=linear"),
+            "toy-base: schedule refused: this method does not train",
+        ),
         ((*RUN, "--seed", "one"), "Invalid value for '--seed'"),
         ((*RUN, "--split", "tset"), "--split=tset is not possible"),
         ((*RUN, "--items", "0"), "--items=0 is not possible"),

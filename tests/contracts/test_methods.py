@@ -8,15 +8,22 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from harness.contracts import Train
 from harness.export import export
 from harness.models import load_model
 from harness.policy import digest_of
 from harness.record import RunDirectory
 from harness.registry import load_method, methods
-from tests.conftest import QUICK, kill_when, make_spec, place, run_to_end
+from harness.training import Training
+from tests.conftest import PROTOCOL, QUICK, kill_when, make_spec, place, run_to_end
 
 EVERY = sorted(methods())
 TRAINED = [name for name in EVERY if load_method(name).stages]
+GRADIENT = [
+    name
+    for name in TRAINED
+    if any(isinstance(one, Train) and one.optimiser.takes == "gradient" for one in load_method(name).stages)
+]
 PIPELINES = [name for name in TRAINED if len(load_method(name, **QUICK.get(name, {})).stages) > 1]
 
 
@@ -93,6 +100,18 @@ def assert_resumed_as_whole(directory: RunDirectory, whole: RunDirectory) -> Non
     assert directory.read_result().meters.model_dump(include=counted) == whole.read_result().meters.model_dump(
         include=counted
     )
+
+
+@pytest.mark.parametrize("name", GRADIENT)
+def test_an_update_in_two_micro_batches(name: str, finished: dict[str, RunDirectory], runs: Path) -> None:
+    """As many updates on batches as large, in halves, and the record says so."""
+    spec = make_spec(name, evaluation=PROTOCOL.model_copy(update={"curve_points": 0}))
+    spec = spec.model_copy(update={"training": Training(accumulation=2)})
+    result, whole = run_to_end(spec, runs).read_result(), finished[name].read_result()
+    assert result.meters.steps == whole.meters.steps
+    for halved, stage in zip(result.stages, whole.stages, strict=True):
+        if stage.description["optimiser"]["name"] != "evolution":
+            assert stage.micro_batch is not None and halved.micro_batch == (stage.micro_batch + 1) // 2
 
 
 @pytest.mark.parametrize("name", TRAINED)

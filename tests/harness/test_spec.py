@@ -15,6 +15,7 @@ from harness.errors import UserError
 from harness.record import RunDirectory
 from harness.registry import find_method
 from harness.spec import Budget, Component, EvaluationProtocol, ModelReference, RunSpec
+from harness.training import Training
 
 BASIS: dict[str, Any] = {
     "method": {"name": "sft", "version": 1, "parameters": {"learning_rate": 0.001, "batch_size": 4}},
@@ -68,6 +69,14 @@ CHANGES: list[tuple[str, Any]] = [
     ("evaluation.curve_points", 1),
     ("evaluation.curve_items", 1),
     ("schema_version", 2),
+    ("training.schedule", "constant"),
+    ("training.warmup_steps", 0),
+    ("training.max_grad_norm", 0.5),
+    ("training.accumulation", 1),
+    ("training.gradient_checkpointing", False),
+    ("training.early_stopping", False),
+    ("training.early_stopping", {"patience": 1}),
+    ("training.early_stopping", {"patience": 1, "min_delta": 0.1}),
 ]
 
 
@@ -85,6 +94,7 @@ def test_every_field_has_been_tried() -> None:
         (ModelReference, "model."),
         (Budget, "budget."),
         (EvaluationProtocol, "evaluation."),
+        (Training, "training."),
     ):
         for field in record.model_fields:
             assert any(path.startswith(prefix + field) for path in tried), prefix + field
@@ -109,6 +119,16 @@ def test_the_identity_is_pinned() -> None:
     spec = RunSpec(**{**BASIS, "budget": {"steps": 4}, "evaluation": {"items": 6}})
     assert spec.canonical().startswith('{"budget":{"device_seconds":null,"flops":null,"generated_tokens":null,')
     assert spec.run_id == RUN_ID
+
+
+def test_training_options_that_nobody_gave_leave_no_trace() -> None:
+    """A run planned before there were such options is the same run as one without any."""
+    pinned = {**BASIS, "budget": {"steps": 4}, "evaluation": {"items": 6}}
+    for nothing in ({}, {"accumulation": None}, Training()):
+        spec = RunSpec(**pinned, training=nothing)
+        assert spec.run_id == RUN_ID and "training" not in spec.canonical()
+    given = RunSpec(**pinned, training={"accumulation": 2})
+    assert '"training":{"accumulation":2}' in given.canonical() and given.run_id != RUN_ID
 
 
 @pytest.mark.parametrize("hash_seed", ["1", "2"])

@@ -93,6 +93,11 @@ def test_an_unknown_sweep_names_the_nearest(database: Path, tmp_path: Path) -> N
         write_report(database, "smal", tmp_path)
 
 
+def test_the_training_options_stand_with_the_settings(report: Report) -> None:
+    (row,) = (line for line in report.markdown.read_text().splitlines() if line.startswith("| sft | 2 | "))
+    assert row.rstrip(" |").endswith("accumulation 2")
+
+
 def test_a_cell_cannot_break_a_table() -> None:
     table = Table("t", ["method", "x"], [["a|b\nc", "<script>"]])
     assert "a\\|b c" in table.markdown() and "&lt;script&gt;" in table.html()

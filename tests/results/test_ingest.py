@@ -45,6 +45,11 @@ def test_every_run_is_there_with_what_its_files_say(swept: Path, database: Path)
     assert right == pytest.approx(sum(scores) * 24)
 
 
+def test_training_options_and_what_came_of_them(database: Path) -> None:
+    _, rows = query(database, "SELECT DISTINCT method, training, micro_batch FROM runs LEFT JOIN stages USING (run_id)")
+    assert sorted(rows) == [("base", "{}", None), ("lora-es", "{}", None), ("sft", '{"accumulation": 2}', 2)]
+
+
 def test_the_views_answer_the_first_questions(database: Path) -> None:
     names, rows = query(database, "SELECT method, seeds, accuracy FROM leaderboard WHERE sweep = 'small'")
     assert names == ["method", "seeds", "accuracy"]

@@ -49,6 +49,8 @@ def test_defaults_and_shorthands(tmp_path: Path) -> None:
         ("seeds: 2", "seeds: [100]", "seed 100 is in tune.seeds and in final.seeds"),
         ("seeds: 2", "seeds: 0", "final.seeds=[] is not possible"),
         ("[toy-rate]", "[]", "methods=[] is not possible"),
+        ("[toy-rate]", "[{name: toy-rate, training: {acumulation: 2}}]", "line 4: No key of 'methods.0.training' is"),
+        ("[toy-rate]", "[{name: toy-rate, training: {accumulation: 0}}]", "training.accumulation=0 is not possible"),
         ("[toy-rate]", "[toy-rate, toy-rate]", "two methods go by the label 'toy-rate'"),
         ("[toy-rate]", "[{rank: 2}]", "a method is a name"),
         ("[toy-rate]", "[3]", "a method is a name"),

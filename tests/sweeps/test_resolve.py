@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from harness.plan import pairs
+from sweeps.plan import make_plan
+from sweeps.plan_table import plan_table
 from tests.sweeps.conftest import MakeSweep
 
 
@@ -55,9 +59,49 @@ def test_a_moved_range_has_its_own_start(make_sweep: MakeSweep) -> None:
 
 def test_trials_see_val_and_final_runs_see_test(make_sweep: MakeSweep) -> None:
     sweep = make_sweep("[toy-rate]", final="[7, 8]")
-    trial, finals = sweep.trial_specs(sweep.arms[0], {}), sweep.final_specs(sweep.arms[0].component())
+    trial, finals = sweep.trial_specs(sweep.arms[0], {}), sweep.final_specs(sweep.arms[0], sweep.arms[0].component())
     assert [(spec.seed, spec.evaluation.split, spec.evaluation.items) for spec in trial] == [(100, "val", 200)]
     assert [(spec.seed, spec.evaluation.split, spec.evaluation.items) for spec in finals] == [
         (7, "test", 500),
         (8, "test", 500),
     ]
+
+
+TRAINING = "training: {accumulation: 2, early_stopping: 1}\n"
+
+
+def test_training_options_reach_the_methods_that_take_them(make_sweep: MakeSweep) -> None:
+    methods = "[toy-base, toy-fixed, toy-search, {name: toy-fixed, as: own, training: {accumulation: 8}}]"
+    sweep = make_sweep(methods, extra=TRAINING)
+    assert not sweep.refused
+    stopping = {"early_stopping": {"patience": 1, "min_delta": 0.0}}
+    assert {arm.label: (arm.training.given(), arm.unused) for arm in sweep.arms} == {
+        "toy-base": ({}, ("accumulation", "early_stopping")),
+        "toy-fixed": ({"accumulation": 2, **stopping}, ()),
+        "toy-search": (stopping, ("accumulation",)),
+        "own": ({"accumulation": 8, **stopping}, ()),
+    }
+    for arm in sweep.arms:
+        assert all(spec.training == arm.training for spec in sweep.final_specs(arm, arm.component()))
+
+
+def test_an_option_given_to_a_method_that_cannot_take_it_is_refused(make_sweep: MakeSweep) -> None:
+    sweep = make_sweep("[toy-base, {name: toy-search, training: {accumulation: 2}}]")
+    assert [(one.method, one.reason.split(":")[0]) for one in sweep.refused] == [("toy-search", "accumulation refused")]
+
+
+def test_training_options_are_part_of_the_identity_of_who_takes_them(make_sweep: MakeSweep) -> None:
+    plain, trained = (make_sweep("[toy-base, toy-fixed]", extra=extra) for extra in ("", TRAINING))
+    assert plain.identity != trained.identity
+    base, fixed = (
+        (plain.tuning_identity(one), trained.tuning_identity(other))
+        for one, other in zip(plain.arms, trained.arms, strict=True)
+    )
+    assert base[0] == base[1] and fixed[0] != fixed[1]
+
+
+def test_the_plan_says_who_trains_how(make_sweep: MakeSweep, tmp_path: Path) -> None:
+    plan = make_plan(make_sweep("[toy-base, toy-fixed, toy-search]", extra=TRAINING), tmp_path / "runs")
+    lines = [str(part) for part in plan_table(plan, 1, 10**9)]
+    assert "training of toy-fixed: accumulation 2, early stopping after 1 point" in lines
+    assert "toy-search goes without accumulation: it trains without a gradient" in lines

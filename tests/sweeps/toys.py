@@ -66,6 +66,11 @@ def toy_fixed(seconds: float = 0.0) -> Pipeline:
     return Pipeline.of(_train())
 
 
+def toy_search() -> Pipeline:
+    """A method that trains without a gradient."""
+    return Pipeline.of(_train(takes="fitness", gives="fitness"))
+
+
 def toy_documents() -> Pipeline:
     """A method that the toy task has nothing for."""
     return Pipeline.of(_train(needs="documents"))
@@ -106,6 +111,7 @@ _TOYS = {
     "toy-base": toy_base,
     "toy-rate": toy_rate,
     "toy-fixed": toy_fixed,
+    "toy-search": toy_search,
     "toy-documents": toy_documents,
     "toy-mismatch": toy_mismatch,
 }

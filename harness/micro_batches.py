@@ -1,0 +1,97 @@
+"""One update's batch in micro-batches: each goes forward and backward by itself, and the gradients add up.
+
+The batch, its rows and everything drawn for it are those of the whole update; only the computation is split, with
+shares that make the sum of the losses the loss of the whole batch. Exact for a loss that is a mean over rows, or over
+the tokens of `labels`; a term that is another mean (KTO's reference point, a likelihood term beside a preference loss)
+is taken over each micro-batch, and its objective says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from harness.context import StageContext
+
+Inputs = dict[str, Any]
+Split = Callable[[Inputs, int, Any], list[tuple[Inputs, float]]]
+
+
+class MicroBatches:
+    """Stands in for a trainer's `compute_loss`: computes and back-propagates the loss, part by part."""
+
+    def __init__(self, stage: StageContext, trainer: Any, split: Split | None) -> None:
+        self.stage = stage
+        self._trainer = trainer
+        self._loss = trainer.compute_loss
+        self._split = split or split_rows
+        trainer.compute_loss = self
+
+    def __call__(self, model: Any, inputs: Inputs, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+        """The loss of the whole batch, its gradient already added to the weights: what is returned carries none."""
+        if return_outputs or not torch.is_grad_enabled():
+            return self._loss(model, inputs, return_outputs, num_items_in_batch=num_items_in_batch)
+        total = torch.zeros(())
+        for part, share in self._parts(inputs, num_items_in_batch):
+            loss = self._loss(model, part, num_items_in_batch=num_items_in_batch)
+            loss = loss if share == 1.0 else share * loss
+            self._trainer.accelerator.backward(loss)
+            total = loss.detach() + total.to(loss.device)
+        return total.requires_grad_()
+
+    def _parts(self, inputs: Inputs, items: Any) -> list[tuple[Inputs, float]]:
+        wanted = self.stage.accumulation
+        parts = self._split(inputs, wanted, items) if wanted > 1 else [(inputs, 1.0)]
+        rows = self._trainer.args.per_device_train_batch_size
+        self.stage.micro_batch = math.ceil(rows / len(parts))
+        return parts
+
+
+def split_rows(inputs: Inputs, parts: int, items: Any = None, blocks: int = 1) -> list[tuple[Inputs, float]]:
+    """Cut a batch in `parts` of nearly equal numbers of rows, each with its share of the loss.
+
+    `blocks` is for batches that hold several lists of rows one below another (preference pairs: first all chosen, then
+    all rejected answers), which are cut alike. `items` is what the whole batch's loss is divided by, where the trainer
+    divides by it in each part: then the losses simply add up.
+    """
+    cut = [part_of(inputs, chosen, blocks) for chosen in torch.arange(rows_of(inputs) // blocks).chunk(parts)]
+    return [(part, 1.0 if items is not None else share_of(part, inputs)) for part in cut]
+
+
+def part_of(inputs: Inputs, chosen: torch.Tensor, blocks: int = 1) -> Inputs:
+    """The batch with the rows `chosen` alone: whatever has one entry a row (and block) is cut, the rest is as it is."""
+    every = rows_of(inputs)
+    rows = every // blocks
+    places = {every: torch.cat([chosen + block * rows for block in range(blocks)])}
+    if blocks > 1:
+        places[rows] = chosen
+    return {key: _taken(value, places.get(_length(value) or 0)) for key, value in inputs.items()}
+
+
+def share_of(part: Inputs, whole: Inputs) -> float:
+    """A part's weight in a mean: its answer tokens where there are labels, else its rows."""
+    if "labels" in whole:
+        return float((part["labels"] != -100).sum() / (whole["labels"] != -100).sum())
+    return rows_of(part) / rows_of(whole)
+
+
+def rows_of(inputs: Inputs) -> int:
+    """How many rows a batch has: the length of its longest entry."""
+    return max(length for length in map(_length, inputs.values()) if length is not None)
+
+
+def _length(value: Any) -> int | None:
+    """How many rows an entry has, if it has rows."""
+    if isinstance(value, torch.Tensor):
+        return len(value) if value.ndim else None
+    return len(value) if isinstance(value, (list, tuple)) else None
+
+
+def _taken(value: Any, places: torch.Tensor | None) -> Any:
+    if places is None:
+        return value
+    return value[places.to(value.device)] if isinstance(value, torch.Tensor) else [value[i] for i in places.tolist()]
