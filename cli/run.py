@@ -34,6 +34,9 @@ def run(
     training: Annotated[
         list[str], typer.Option(help="Option of every stage, key=value: accumulation=4, early_stopping=2, ...")
     ] = [],  # noqa: B006
+    control: Annotated[
+        str | None, typer.Option(help="Negative control: train on shuffled or on constant verdicts.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of every random stream.")] = 1,
     flops: Annotated[float | None, typer.Option(help="Operations.", rich_help_panel=_BUDGET)] = None,
     device_seconds: Annotated[float | None, typer.Option(help="Train + generate.", rich_help_panel=_BUDGET)] = None,
@@ -86,7 +89,7 @@ def run(
     given_data = {} if data is None else {"data": data}
     chosen = (settings(parameter, "-p"), settings(task_parameter, "-t") | given_data)
     options = settings(training, "--training", "accumulation=4")
-    spec = _spec(method, task, model, *chosen, options, seed, budget, evaluation)
+    spec = _spec(method, task, model, *chosen, options, control, seed, budget, evaluation)
     executor = LocalExecutor(1)
     jobs = Jobs(runs, executor, executor.resources)
     if dry_run:
@@ -112,6 +115,7 @@ def _spec(
     parameters: dict[str, Any],
     task_parameters: dict[str, Any],
     training: dict[str, Any],
+    control: str | None,
     seed: int,
     budget: dict[str, Any],
     evaluation: dict[str, Any],
@@ -119,8 +123,9 @@ def _spec(
     """The spec of the run; UserError for anything in it that is not there or not possible."""
     from pydantic import ValidationError
 
+    from harness.control import as_control
     from harness.models import load_model
-    from harness.plan import check_evaluation, refusal, training_refusal
+    from harness.plan import check_evaluation, control_refusal, refusal, training_refusal
     from harness.registry import find_method, find_task
     from harness.spec import Budget, EvaluationProtocol, RunSpec
     from harness.training import read_training
@@ -144,7 +149,8 @@ def _spec(
     if pipeline.stages and not limits.limits():
         raise UserError(f"{method!r} trains, so it needs a budget: for example --flops 1e12 or --steps 100.")
     options = read_training(training)
-    reason = training_refusal(pipeline, options, protocol)
+    kind = None if control is None else as_control(control)
+    reason = training_refusal(pipeline, options, protocol) or control_refusal(pipeline, kind)
     if reason is not None:
         raise UserError(f"{method}: {reason}")
     check_evaluation(task_instance, protocol)
@@ -156,6 +162,7 @@ def _spec(
         seed=seed,
         evaluation=protocol,
         training=options,
+        control=kind,
     )
 
 

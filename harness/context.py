@@ -15,11 +15,13 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from harness.atomic import write_json
 from harness.contracts import Completion, Item, Prompt, Sampling, Task
+from harness.control import Controlled
 from harness.early_stopping import BestPoint
 from harness.engines.hf import HFEngine
 from harness.errors import Pruned
@@ -53,6 +55,12 @@ class RunContext:
     def seed(self, *names: str | int) -> int:
         """The seed of a named random stream of this run."""
         return stream(self.spec.seed, *names)
+
+    @cached_property
+    def training_task(self) -> Task:
+        """The task as methods see it: the run's own, or that under a negative control."""
+        control = self.spec.control
+        return self.task if control is None else Controlled(self.task, control, self.seed("control"))
 
     def state(self, stage: int, step: int) -> dict[str, Any]:
         """What a checkpoint must remember besides weights."""
@@ -107,7 +115,8 @@ class StageContext:
 
     @property
     def task(self) -> Task:
-        return self.run.task
+        """What the stage learns from; it is scored by `run.task`."""
+        return self.run.training_task
 
     @property
     def training(self) -> Settled:
@@ -214,7 +223,7 @@ class StageContext:
             return
         self.run.curve_done = due
         with self.run.meters.clock("evaluate"):
-            score, _ = evaluate(self.run.spec, self.task, self.policy, "val", protocol.curve_items, few_shot=0)
+            score, _ = evaluate(self.run.spec, self.run.task, self.policy, "val", protocol.curve_items, few_shot=0)
         self.run.events.write(
             "curve",
             stage=self.index,

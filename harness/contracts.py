@@ -24,6 +24,8 @@ Prompt = str | list[Message]
 Offer = Literal["demonstrations", "verifier", "preferences", "documents", "descriptions"]
 """What a task can offer: gold completions, a grader of completions, pairs of a better and a worse completion (made by
 sampling and grading where there is a grader), documents, descriptions of itself."""
+Control = Literal["shuffled", "constant"]
+"""A negative control: what is done to a run's training signal, see `harness.control`."""
 Signal = Literal["gradient", "fitness"]
 """What an objective gives and an optimiser takes: a differentiable loss, or one number a candidate."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from harness.contracts import Offer, Pipeline, Stage, Task, Train
+from harness.contracts import Control, Offer, Pipeline, Stage, Task, Train
 from harness.errors import UserError, unknown
 from harness.registry import find_task, methods, tasks
 from harness.spec import EvaluationProtocol, ModelReference, Probe
@@ -77,6 +77,13 @@ def training_refusal(pipeline: Pipeline, training: Training, evaluation: Evaluat
                 f"use {rows} at most, or a larger batch."
             )
     return None
+
+
+def control_refusal(pipeline: Pipeline, control: Control | None) -> str | None:
+    """None if the pipeline can be run as a negative control, else the sentence that says why not."""
+    if control is None or pipeline.stages:
+        return None
+    return f"control={control} destroys what a method trains on, and this one trains on nothing: leave the control out."
 
 
 def check_evaluation(task: Task, evaluation: EvaluationProtocol) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from harness.contracts import Control
 from harness.frozen import Frozen as Frozen
 from harness.training import Training
 
@@ -131,6 +132,8 @@ class RunSpec(Frozen):
     evaluation: EvaluationProtocol
     training: Training = Training()
     """Options of every stage that takes them; they go before the stages' own."""
+    control: Control | None = None
+    """Which negative control this run is, if it is one."""
 
     def canonical(self) -> str:
         """The one JSON text of this spec: sorted keys, no blanks, NaN refused."""
@@ -139,6 +142,8 @@ class RunSpec(Frozen):
         content["training"] = self.training.given()
         if not content["training"]:
             del content["training"]
+        if content["control"] is None:
+            del content["control"]
         return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @cached_property

@@ -194,4 +194,6 @@ def _winner(method: MethodData) -> str:
     shown = [f"{key} {setting(value)}" for key, value in (method.winner or {}).items()]
     if method.runs:
         shown.append(Training.model_validate_json(_of_last(method, "training")).text())
+        control = _of_last(method, "control")
+        shown.append(f"negative control: {control} verdicts in training" if control else "")
     return ", ".join(filter(None, shown)) or "no settings"

@@ -49,6 +49,7 @@ def run_rows(directory: RunDirectory, runs: Path, content: str) -> Rows:
         "budget": _json(spec.budget.limits()),
         "evaluation": _json(spec.evaluation.model_dump()),
         "training": _json(spec.training.given()),
+        "control": spec.control,
         "content_hash": content,
     }
     found: Rows = {"runs": [row], "stages": [], "metrics": [], "curve": [], "environments": [], "retention": []}

@@ -5,7 +5,7 @@ CREATE TABLE meta (schema_version INTEGER NOT NULL, application VARCHAR NOT NULL
 CREATE TABLE runs (
     run_id VARCHAR PRIMARY KEY, folder VARCHAR, status VARCHAR, method VARCHAR, method_version INTEGER,
     parameters JSON, task VARCHAR, task_version INTEGER, task_parameters JSON, model VARCHAR, revision VARCHAR,
-    seed BIGINT, split VARCHAR, budget JSON, evaluation JSON, training JSON,
+    seed BIGINT, split VARCHAR, budget JSON, evaluation JSON, training JSON, control VARCHAR,
     accuracy DOUBLE, reward DOUBLE, well_formed DOUBLE, truncated DOUBLE, tokens_per_completion DOUBLE, measures JSON,
     items INTEGER, samples INTEGER,
     train_seconds DOUBLE, generate_seconds DOUBLE, evaluate_seconds DOUBLE, overhead_seconds DOUBLE,

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
+from harness.contracts import Control
 from harness.errors import UserError, unknown
 from harness.spec import Budget, EvaluationProtocol, Frozen
 from harness.training import Training
@@ -18,6 +19,7 @@ from sweeps.document import Document, Place
 from sweeps.retention import RetentionChoice, retention_choice
 
 _NAME = r"^[a-z0-9][a-z0-9_-]*$"
+_OF_THE_ARM = ("search", "training", "control")
 
 
 class Range(Frozen):
@@ -49,6 +51,8 @@ class MethodChoice(Frozen):
     search: dict[str, Range] = Field(default_factory=dict)
     training: Training = Training()
     """Options of this method's stages; they go before those of the whole sweep."""
+    control: Control | None = None
+    """This arm is a negative control: see `harness.control`."""
 
 
 class TaskChoice(Frozen):
@@ -131,9 +135,10 @@ def _method_choice(given: Any) -> Any:
     if isinstance(given, dict):
         if not isinstance(given.get("name"), str):
             raise ValueError("a method is a name, or {name: ..., parameter: value, as: label}")
-        rest = {key: value for key, value in given.items() if key not in ("name", "as", "search", "training")}
-        own = {key: given[key] for key in ("search", "training") if key in given}
-        return {"name": given["name"], "label": given.get("as", given["name"]), "parameters": rest, **own}
+        rest = {key: value for key, value in given.items() if key not in ("name", "as", *_OF_THE_ARM)}
+        own = {key: given[key] for key in _OF_THE_ARM if key in given}
+        label = "-".join(filter(None, (given["name"], given.get("control"))))
+        return {"name": given["name"], "label": given.get("as", label), "parameters": rest, **own}
     raise ValueError("a method is a name, or {name: ..., parameter: value, as: label}")
 
 

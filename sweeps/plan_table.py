@@ -33,7 +33,7 @@ def plan_table(plan: SweepPlan, slots: int, free_bytes: int) -> Iterator[Rendera
         yield Text(f"refused: {one.method}: {one.reason}")
     for arm in plan.arms:
         if arm.untuned is not None and arm.untuned != "no training":
-            yield Text(f"{arm.method} is not tuned: {arm.untuned}; its defaults go to the final runs")
+            yield Text(f"{arm.method} is not tuned: {arm.untuned}; its settings go to the final runs as they are")
     for options in dict.fromkeys(arm.training for arm in plan.arms if arm.training):
         yield Text(f"training of {', '.join(arm.method for arm in plan.arms if arm.training == options)}: {options}")
     for arm in plan.arms:

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from harness.contracts import Pipeline
+from harness.contracts import Control, Pipeline
 from harness.errors import UserError
 from harness.parameters import Parameter
-from harness.plan import check_evaluation, refusal, training_refusal, unused_options
+from harness.plan import check_evaluation, control_refusal, refusal, training_refusal, unused_options
 from harness.registry import Entry, find_method, find_task
 from harness.spec import Component, EvaluationProtocol, ModelReference, Retention, RunSpec
 from harness.sweep_record import Refusal
@@ -45,6 +45,8 @@ class Arm:
     """The options that the sweep file gives its stages."""
     unused: tuple[str, ...] = ()
     """Options of the whole sweep that this method cannot take and does without."""
+    control: Control | None = None
+    """Which negative control it is, if it is one."""
 
     def component(self, values: dict[str, Any] | None = None) -> Component:
         """The method with `values` for the tunable parameters (those of the first trial if left out)."""
@@ -101,7 +103,7 @@ class Sweep:
         space = {name: repr(one.search) for name, one in arm.tunable.items()}
         tune = self.file.tune.model_dump(mode="json", exclude={"trials"})
         evaluation = self.tune_evaluation.content()
-        own = [arm.training.given()] if arm.training.given() else []
+        own = [one for one in (arm.training.given(), arm.control) if one]
         return _digest([arm.component().content(), space, tune, evaluation, self._common(), *own])
 
     def _common(self) -> list[Any]:
@@ -119,6 +121,7 @@ class Sweep:
             seed=seed,
             evaluation=evaluation,
             training=arm.training,
+            control=arm.control,
         )
 
 
@@ -133,7 +136,11 @@ def resolve(file: SweepFile, document: Document, model: ModelReference) -> Sweep
         with _at(document, ("methods", position)):
             arm = _arm(choice, file)
             pipeline = arm.entry.create(**arm.fixed)
-            reason = refusal(pipeline, task, model) or training_refusal(pipeline, arm.training, _curve(file))
+            reason = (
+                refusal(pipeline, task, model)
+                or training_refusal(pipeline, arm.training, _curve(file))
+                or control_refusal(pipeline, arm.control)
+            )
         if reason is None:
             arms.append(arm)
         else:
@@ -166,8 +173,10 @@ def _arm(choice: MethodChoice, file: SweepFile) -> Arm:
     elif file.tune.trials == 0:
         untuned = "tune.trials is 0"
     else:
-        return Arm(choice.label, entry, choice.parameters, space, file.tune.trials, None, training, unused)
-    return Arm(choice.label, entry, choice.parameters, space, 0, untuned, training, unused)
+        return Arm(
+            choice.label, entry, choice.parameters, space, file.tune.trials, None, training, unused, choice.control
+        )
+    return Arm(choice.label, entry, choice.parameters, space, 0, untuned, training, unused, choice.control)
 
 
 def _curve(file: SweepFile) -> EvaluationProtocol:

@@ -60,6 +60,7 @@ def _key(stage: StageContext, wanted: dict[str, Any]) -> str:
     decisive = {
         "weights": stage.policy.digest(),
         "task": spec.task.content(),
+        "control": spec.control,
         "limit": stage.sampling(1.0).max_new_tokens,
         "seed": stage.seed("rollouts"),
         "budget": [spec.budget.limits(), stage.begun, stage.ends],

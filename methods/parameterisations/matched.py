@@ -76,9 +76,7 @@ def matched(match: str, alpha: float, targets: Targets) -> Matched:
     given = dict(_setting(one, match) for one in settings)
     other = load_parameterisation(name, **given)
     if getattr(other, "count", None) is None or getattr(other, "rank_of", None) is None:
-        raise UserError(
-            f"match={match}: {name!r} has no closed form of its {way}; kron-lora has one."
-        )
+        raise UserError(f"match={match}: {name!r} has no closed form of its {way}; kron-lora has one.")
     return Matched(way, replace(other), match, alpha, targets)
 
 

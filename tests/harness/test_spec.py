@@ -77,6 +77,7 @@ CHANGES: list[tuple[str, Any]] = [
     ("training.early_stopping", False),
     ("training.early_stopping", {"patience": 1}),
     ("training.early_stopping", {"patience": 1, "min_delta": 0.1}),
+    ("control", "shuffled"),
 ]
 
 

@@ -105,3 +105,15 @@ def test_the_plan_says_who_trains_how(make_sweep: MakeSweep, tmp_path: Path) -> 
     lines = [str(part) for part in plan_table(plan, 1, 10**9)]
     assert "training of toy-fixed: accumulation 2, early stopping after 1 point" in lines
     assert "toy-search goes without accumulation: it trains without a gradient" in lines
+
+
+def test_a_control_is_an_arm_beside_its_method(make_sweep: MakeSweep) -> None:
+    shuffled, constant = "{name: toy-rate, control: shuffled}", "{name: toy-base, control: constant}"
+    sweep = make_sweep(f"[toy-rate, {shuffled}, {constant}]")
+    plain, control = sweep.arms
+    assert (plain.label, control.label) == ("toy-rate", "toy-rate-shuffled")
+    assert sweep.tuning_identity(plain) != sweep.tuning_identity(control)
+    specs = [sweep.final_specs(arm, arm.component())[0] for arm in sweep.arms]
+    assert [spec.control for spec in specs] == [None, "shuffled"]
+    assert specs[0].run_id != specs[1].run_id
+    assert "trains on nothing" in sweep.refused[0].reason
