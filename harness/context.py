@@ -22,12 +22,14 @@ from typing import Any
 from harness.atomic import write_json
 from harness.contracts import Completion, Item, Prompt, Sampling, Task
 from harness.control import Controlled
+from harness.diagnosis import likely_cause
 from harness.early_stopping import BestPoint
 from harness.engines.hf import HFEngine
-from harness.errors import Pruned
+from harness.errors import Pruned, is_out_of_memory
 from harness.evaluate import evaluate
-from harness.events import EventLog
+from harness.events import EventLog, read_events
 from harness.meters import MeterBank, spent
+from harness.micro_batches import free_memory
 from harness.policy import Policy
 from harness.record import Meters, RunDirectory
 from harness.spec import RunSpec
@@ -35,6 +37,8 @@ from harness.streams import stream
 from harness.training import NOTHING_ASKED, Settled, Training
 
 _FLUSH = "state.json"
+_DECISIVE = ("loss", "grad_norm", "update_norm", "reward")
+"""Values that the weights follow from: where one of them is not finite, the weights are lost."""
 _START = "start"
 
 
@@ -106,6 +110,8 @@ class StageContext:
     """Micro-batches an update."""
     micro_batch: int | None = None
     """Rows of the largest micro-batch of the last update; None where nothing is computed in micro-batches."""
+    generation_rows: int = 128
+    """Prompts that are answered at once."""
     best: BestPoint = field(default_factory=BestPoint)
     """The best point of the learning curve in this stage, for early stopping."""
     _last_checkpoint: float = field(default_factory=time.monotonic)
@@ -138,11 +144,26 @@ class StageContext:
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Completion]:
         """Sample from the policy as it is now, charged to the budget."""
-        engine = HFEngine(self.policy.model, self.policy.tokenizer)
         with self.run.meters.clock("generate"):
-            completions = engine.generate(prompts, sampling, seed)
+            completions = self._generate(prompts, sampling, seed)
             self.charge_generation(completions)
         return completions
+
+    def _generate(self, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Completion]:
+        """Where memory runs out, in batches of half the rows from then on: what is sampled does not depend on them."""
+        while True:
+            rows = self.generation_rows
+            try:
+                return HFEngine(self.policy.model, self.policy.tokenizer, rows).generate(prompts, sampling, seed)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or rows == 1:
+                    raise
+            free_memory()
+            self.generation_rows = min(rows, len(prompts)) // 2 or 1
+            self.run.events.write(
+                "generation_rows", stage=self.index, step=self.step + 1, reason="out of memory",
+                old=rows, new=self.generation_rows,
+            )  # fmt: skip
 
     def sampling(self, temperature: float) -> Sampling:
         """How training samples: the task's own limit on tokens at `temperature`."""
@@ -196,10 +217,10 @@ class StageContext:
         """Count an update and log `values`; True when the stage must stop. Raises FloatingPointError on NaN, Pruned."""
         self.step += 1
         self.run.meters.count(steps=1)
-        bad = [name for name, value in values.items() if not math.isfinite(value)]
+        bad = [name for name in _DECISIVE if not math.isfinite(values.get(name, 0.0))]
         self.log(values)
-        if "loss" in bad:
-            raise FloatingPointError(f"the loss of step {self.step} is not finite")
+        if bad:
+            raise FloatingPointError(self._lost(f"the {bad[0]} of step {self.step} is not finite", values))
         done = self.exhausted()
         self.draw_curve()
         stopping = self.training.early_stopping
@@ -208,6 +229,17 @@ class StageContext:
         if self.run.directory.prune.exists():
             raise Pruned(f"pruned by the sweep after step {self.step}")
         return done
+
+    def _lost(self, what: str, values: dict[str, float]) -> str:
+        """What is lost, where the last good weights are, and why it probably happened."""
+        newest = newest_checkpoint(self.run.directory)
+        if newest is not None and newest[1]["stage"] == self.index and newest[1]["step"]:
+            good = f"The last good checkpoint, of step {newest[1]['step']}, is {newest[0]}."
+        else:
+            good = f"There is no checkpoint of this stage yet; it started from {self.policy.start}."
+        events = [one for one in read_events(self.run.events.path) if one["kind"] == "metrics"]
+        before = [one["values"] for one in events if one["stage"] == self.index and one["step"] < self.step]
+        return f"{what}. {good} Likely cause: {likely_cause(before, values)}."
 
     def log(self, values: dict[str, float]) -> None:
         """Write the values of this step beside the meters."""
@@ -244,15 +276,23 @@ class StageContext:
         """Continue from a checkpoint of this stage."""
         self.resume_from, self.step = folder, state["step"]
         self.accumulation = state.get("accumulation", self.accumulation)
+        self.generation_rows = state.get("generation_rows", self.generation_rows)
         self.best = BestPoint(**state.get("best", {}))
 
     def checkpoint_due(self) -> bool:
-        """Whether it is time to save; the stage then saves into a folder and calls `mark` on it."""
-        return time.monotonic() - self._last_checkpoint >= self.run.checkpoint_seconds
+        """Whether it is time to save; the stage then saves into a folder and calls `mark` on it.
+
+        Raises FloatingPointError where the weights are not finite, so that a checkpoint is always a good one.
+        """
+        due = time.monotonic() - self._last_checkpoint >= self.run.checkpoint_seconds
+        if due and not all(bool(tensor.isfinite().all()) for tensor in self.policy.tensors().values()):
+            raise FloatingPointError(self._lost(f"the weights after step {self.step} are not finite", {}))
+        return due
 
     def mark(self, folder: Path) -> None:
         """Declare `folder` (a child of `self.folder`) a whole checkpoint of this step, and drop older ones."""
-        own = {"accumulation": self.accumulation, "best": dataclasses.asdict(self.best)}
+        own = {name: getattr(self, name) for name in ("accumulation", "generation_rows")}
+        own["best"] = dataclasses.asdict(self.best)
         write_json(folder / _FLUSH, self.run.state(self.index, self.step) | own)
         self.best.forget_others(self)
         for other in self.folder.glob("checkpoint-*"):

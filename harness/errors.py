@@ -20,6 +20,10 @@ class BudgetSpent(Exception):
     """Raised inside a stage by the harness when the budget is used up; never an error for the user."""
 
 
+class OutOfMemory(MemoryError):
+    """What cannot be split any further does not fit; its text is the sentence for the user."""
+
+
 class Pruned(Exception):
     """Raised inside a stage when the sweep has pruned this run."""
 
@@ -40,7 +44,7 @@ def unknown(kind: str, name: object, known: Iterable[str], listing: str | None =
 
 def failure_class(error: BaseException) -> str:
     """One of oom, nan, disk, killed, user, bug: what a failed run's `error.json` says."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if is_out_of_memory(error):
         return "oom"
     if isinstance(error, FloatingPointError):
         return "nan"
@@ -53,3 +57,10 @@ def failure_class(error: BaseException) -> str:
     if isinstance(error, UserError):
         return "user"
     return "bug"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device or the host had no memory left; torch's allocator for the CPU says so in a RuntimeError."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: " in str(error)

@@ -4,20 +4,27 @@ The batch, its rows and everything drawn for it are those of the whole update; o
 shares that make the sum of the losses the loss of the whole batch. Exact for a loss that is a mean over rows, or over
 the tokens of `labels`; a term that is another mean (KTO's reference point, a likelihood term beside a preference loss)
 is taken over each micro-batch, and its objective says so.
+
+When memory runs out the micro-batch is halved and the update begun again: the batch stays the same, no finished update
+is lost, and the record says what happened. What the failed attempt computed counts as time, not as training.
 """
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from harness.errors import OutOfMemory, is_out_of_memory
+
 if TYPE_CHECKING:
     from harness.context import StageContext
 
 Inputs = dict[str, Any]
+_COUNTED = ("trained_tokens", "flops")
 Split = Callable[[Inputs, int, Any], list[tuple[Inputs, float]]]
 
 
@@ -35,20 +42,55 @@ class MicroBatches:
         """The loss of the whole batch, its gradient already added to the weights: what is returned carries none."""
         if return_outputs or not torch.is_grad_enabled():
             return self._loss(model, inputs, return_outputs, num_items_in_batch=num_items_in_batch)
+        while True:
+            counted = {name: self.stage.run.meters.values[name] for name in _COUNTED}
+            try:
+                return self._sum(model, inputs, num_items_in_batch)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            self.stage.run.meters.values.update(counted)  # outside `except`: the error holds on to what was computed
+            self._halve(model)
+
+    def _sum(self, model: Any, inputs: Inputs, items: Any) -> torch.Tensor:
+        wanted = self.stage.accumulation
         total = torch.zeros(())
-        for part, share in self._parts(inputs, num_items_in_batch):
-            loss = self._loss(model, part, num_items_in_batch=num_items_in_batch)
+        self.stage.micro_batch = self._rows(wanted)
+        for part, share in self._split(inputs, wanted, items) if wanted > 1 else [(inputs, 1.0)]:
+            loss = self._loss(model, part, num_items_in_batch=items)
             loss = loss if share == 1.0 else share * loss
             self._trainer.accelerator.backward(loss)
             total = loss.detach() + total.to(loss.device)
         return total.requires_grad_()
 
-    def _parts(self, inputs: Inputs, items: Any) -> list[tuple[Inputs, float]]:
-        wanted = self.stage.accumulation
-        parts = self._split(inputs, wanted, items) if wanted > 1 else [(inputs, 1.0)]
-        rows = self._trainer.args.per_device_train_batch_size
-        self.stage.micro_batch = math.ceil(rows / len(parts))
-        return parts
+    def _rows(self, parts: int) -> int:
+        """Rows of the larger micro-batches of a full batch in so many parts."""
+        return math.ceil(self._trainer.args.per_device_train_batch_size / parts)
+
+    def _halve(self, model: Any) -> None:
+        """Half the rows from now on; OutOfMemory if there is one only."""
+        stage = self.stage
+        old = self._rows(stage.accumulation)
+        if old == 1:
+            raise OutOfMemory(
+                f"One row of {type(self._trainer).__name__}'s batch alone does not fit into memory: turn on "
+                "gradient_checkpointing (training), lower max_new_tokens (evaluation), or take an adapter method or a "
+                "smaller model."
+            )
+        model.zero_grad(set_to_none=True)
+        free_memory()
+        stage.accumulation = math.ceil(self._trainer.args.per_device_train_batch_size / math.ceil(old / 2))
+        new = self._rows(stage.accumulation)
+        stage.run.events.write(
+            "micro_batch", stage=stage.index, step=stage.step + 1, reason="out of memory", old=old, new=new
+        )
+
+
+def free_memory() -> None:
+    """Give back what nobody holds any more, after memory ran out."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def split_rows(inputs: Inputs, parts: int, items: Any = None, blocks: int = 1) -> list[tuple[Inputs, float]]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from harness.atomic import write_json
 from harness.contracts import Pipeline, Resources, Task, Train
-from harness.errors import Pruned, UserError, failure_class
+from harness.errors import OutOfMemory, Pruned, UserError, failure_class
 from harness.events import EventLog, read_events
 from harness.lease import Lease, LeaseHeld
 from harness.record import Failure, Meters, Result, RunDirectory, StageResult
@@ -70,10 +70,11 @@ class _Attempt:
             return DONE
         except Exception as error:  # noqa: BLE001 -- the edge of the process: written down in error.json
             pruned = isinstance(error, Pruned)
+            kind = "pruned" if pruned else failure_class(error)
             failure = Failure(
                 phase=self.phase,
-                failure="pruned" if pruned else failure_class(error),
-                message=str(error) or type(error).__name__,
+                failure=kind,
+                message=_oom_message(error) if kind == "oom" else str(error) or type(error).__name__,
                 traceback=None if isinstance(error, (Pruned, UserError)) else traceback.format_exc(),
                 at=time.time(),
             )
@@ -257,6 +258,17 @@ class _Attempt:
             os.replace(temporary, self.directory.samples)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _oom_message(error: BaseException) -> str:
+    """What to change, and the allocator's own words."""
+    if isinstance(error, OutOfMemory):
+        return str(error)
+    words = (str(error) or type(error).__name__).strip().partition("\n")[0]
+    return (
+        "Memory ran out outside of an update's micro-batches: lower max_new_tokens or what is computed at once, or "
+        f"take an adapter method or a smaller model ({words})."
+    )
 
 
 def _replace_tree(write: Any, target: Path) -> None:
