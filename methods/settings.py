@@ -28,7 +28,35 @@ SamplesPerPrompt = Annotated[int, Field(ge=2), "completions sampled a prompt to 
 PairsPerPrompt = Annotated[int, Field(ge=1), "pairs kept a prompt at most"]
 SamplingShare = Annotated[float, Field(gt=0, lt=1), "share of the budget that sampling pairs may use"]
 GroupSize = Annotated[int, Field(ge=2), "completions a prompt: the group whose mean is the baseline"]
+CompletionsPerPrompt = Annotated[int, Field(ge=1), "completions sampled a prompt"]
 PromptsPerStep = Annotated[int, Field(ge=1), "prompts an update"]
+Minibatches = Annotated[
+    int, Field(ge=1), "updates from one batch of rollouts, each on its own part; above 1 the later ones are off-policy"
+]
+Epochs = Annotated[int, Field(ge=1), "passes over each batch of rollouts; above 1 the later ones are off-policy"]
+Epsilon = Annotated[float, Field(gt=0, lt=1), "the ratio to the sampling policy is clipped at 1 - epsilon"]
+EpsilonHigh = Annotated[float, Field(gt=0), "the ratio to the sampling policy is clipped at 1 + epsilon_high"]
+RewardSource = Annotated[
+    Literal["verifier", "constant", "shuffled"],
+    "what training is rewarded for: the task's verifier, or a control: 1 for everything, or the verifier's rewards "
+    "dealt out at random",
+]
+SamplingRounds = Annotated[
+    int, Field(ge=0, le=100), "rounds in which groups of equal rewards are replaced, at most; 0 keeps them all"
+]
+OverlongShare = Annotated[
+    float, Field(ge=0, lt=1), "last share of the allowed tokens in which a completion's length is punished; 0 is none"
+]
+MaskTruncated = Annotated[bool, "leave completions that did not end within the limit out of the loss"]
+ValueLearningRate = Annotated[float, Field(gt=0), "peak learning rate of the value head"]
+ValueCoefficient = Annotated[float, Field(ge=0), "weight of the value loss beside the policy's"]
+ValueClip = Annotated[float, Field(gt=0), "how far a value may move from the sampling policy's before it is clipped"]
+Discount = Annotated[float, Field(gt=0, le=1), "gamma: what a reward one token later is worth"]
+Lambda = Annotated[float, Field(ge=0, le=1), "lambda of generalised advantage estimation: 1 trusts rewards alone"]
+Baseline = Annotated[
+    Literal["running", "batch"], "what a reward is compared with: the running mean of earlier batches, or its batch's"
+]
+BaselineDecay = Annotated[float, Field(ge=0, lt=1), "share of the old running mean that a batch leaves"]
 Rank = Annotated[int, Field(ge=1), Search(2, 32, log=True), "rank of the adapter"]
 LoraAlpha = Annotated[float, Field(gt=0), "LoRA scale: the update is multiplied by alpha / rank"]
 Sigma = Annotated[

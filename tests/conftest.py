@@ -40,6 +40,17 @@ QUICK: dict[str, dict[str, object]] = {
     "rft": {"prompts": 64, "samples": 8, "batch_size": 4, "learning_rate": 1e-4, "rounds": 2},
     "dr-grpo": {"group_size": 4, "prompts_per_step": 4, "learning_rate": 1e-2, "examples": 32},
     "grpo": {"group_size": 4, "prompts_per_step": 4, "learning_rate": 1e-3, "examples": 32},
+    "dapo": {
+        "group_size": 4, "prompts_per_step": 3, "learning_rate": 1e-3, "examples": 32, "minibatches": 3,
+        "sampling_rounds": 3,
+    },
+    "gspo": {"group_size": 4, "prompts_per_step": 4, "learning_rate": 1e-3, "examples": 32, "minibatches": 3},
+    "ppo": {
+        "prompts_per_step": 8, "learning_rate": 1e-3, "value_learning_rate": 1e-2, "examples": 32, "minibatches": 2,
+        "epochs": 3,
+    },
+    "reinforce": {"samples": 2, "prompts_per_step": 8, "learning_rate": 1e-3, "examples": 32},
+    "rloo": {"group_size": 4, "prompts_per_step": 4, "learning_rate": 1e-3, "examples": 32, "epochs": 3},
     "es": {"population": 4, "prompts": 12, "examples": 16, "sigma": 0.05},
     "lora-es": {"population": 4, "prompts": 12, "examples": 16, "rank": 2},
     "few-shot": {"shots": 2},

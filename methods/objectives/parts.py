@@ -17,8 +17,16 @@ Inputs = dict[str, Any]
 PARTS = 4
 
 
-def in_parts(trainer: type, lengths: Callable[[Inputs], torch.Tensor], trim: Callable[[Inputs], Inputs]) -> type:
-    """A subclass of `trainer` that sorts a batch by `lengths` [rows] and computes `PARTS` trimmed parts of it."""
+def in_parts(
+    trainer: type,
+    lengths: Callable[[Inputs], torch.Tensor],
+    trim: Callable[[Inputs], Inputs],
+    summed: bool = False,
+) -> type:
+    """A subclass of `trainer` that sorts a batch by `lengths` [rows] and computes `PARTS` trimmed parts of it.
+
+    `summed`: the trainer divides by a count that it knows of the whole batch, so that the parts' losses just add up.
+    """
 
     class InParts(trainer):  # type: ignore[misc, valid-type]
         def compute_loss(
@@ -31,7 +39,7 @@ def in_parts(trainer: type, lengths: Callable[[Inputs], torch.Tensor], trim: Cal
             total = 0.0
             for chosen in lengths(inputs).argsort(stable=True).chunk(PARTS):
                 part = trim(part_of(inputs, chosen))
-                share = 1.0 if num_items_in_batch is not None else share_of(part, inputs)
+                share = 1.0 if summed or num_items_in_batch is not None else share_of(part, inputs)
                 loss = super().compute_loss(model, part, num_items_in_batch=num_items_in_batch)
                 total = total + share * loss
             return total
@@ -42,5 +50,5 @@ def in_parts(trainer: type, lengths: Callable[[Inputs], torch.Tensor], trim: Cal
 
 def trim_right(inputs: Inputs, mask: str, keys: tuple[str, ...]) -> Inputs:
     """Cut columns on the right that `mask` [rows, tokens] leaves unused in every row."""
-    width = int(inputs[mask].sum(-1).max())
+    width = max(1, int(inputs[mask].sum(-1).max()))
     return {key: value[:, :width] if key in keys and value is not None else value for key, value in inputs.items()}

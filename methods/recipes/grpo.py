@@ -5,9 +5,23 @@ from __future__ import annotations
 from harness.contracts import Pipeline, Train
 from harness.registry import method
 from methods.objectives.grpo import group_relative
+from methods.online.reward import Reward
 from methods.optimisers.adamw import adamw
 from methods.parameterisations.full import full
-from methods.settings import Examples, GroupSize, KLBeta, LearningRate, PromptsPerStep, Schedule, Temperature
+from methods.settings import (
+    Epochs,
+    Epsilon,
+    EpsilonHigh,
+    Examples,
+    GroupSize,
+    KLBeta,
+    LearningRate,
+    Minibatches,
+    PromptsPerStep,
+    RewardSource,
+    Schedule,
+    Temperature,
+)
 
 
 @method("grpo", version=1, source="Shao et al. 2024, arXiv 2402.03300, section 4.1")
@@ -19,7 +33,27 @@ def grpo(
     temperature: Temperature = 1.0,
     schedule: Schedule = "constant",
     examples: Examples = 2000,
+    minibatches: Minibatches = 1,
+    epochs: Epochs = 1,
+    epsilon: Epsilon = 0.2,
+    epsilon_high: EpsilonHigh = 0.2,
+    reward: RewardSource = "verifier",
 ) -> Pipeline:
-    """Group-relative policy optimisation of all parameters on the verifiable reward (no KL term by default)."""
-    objective = group_relative(group_size, prompts_per_step, beta, temperature, examples)
+    """Group-relative policy optimisation of all parameters on the verifiable reward (no KL term by default).
+
+    Needs prompts and a reward. Sane: group_size 8 to 64, beta 0 to 0.04, learning_rate 3e-7 to 5e-6 for full
+    fine-tuning and 1e-5 to 5e-5 for LoRA. With minibatches x epochs = 1 the ratio is exactly 1 and epsilon idle.
+    """
+    objective = group_relative(
+        group_size,
+        prompts_per_step,
+        beta,
+        temperature,
+        examples,
+        minibatches=minibatches,
+        epochs=epochs,
+        epsilon=epsilon,
+        epsilon_high=epsilon_high,
+        reward=Reward(reward),
+    )
     return Pipeline.of(Train(objective, full(), adamw(learning_rate, schedule)))
