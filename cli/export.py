@@ -1,4 +1,4 @@
-"""`beyondrl export RUN`: the model of a finished run as a transformers or PEFT directory."""
+"""`beyondrl export RUN`: the model of a finished run as a transformers, PEFT or plain LoRA directory."""
 
 from __future__ import annotations
 
@@ -18,11 +18,17 @@ class Format(StrEnum):
 
     hf = "hf"
     peft = "peft"
+    lora = "lora"
 
 
 def export(
     run: Annotated[str, typer.Argument(help="Identity of a run (or its first digits), or its directory.")],
-    to: Annotated[Format, typer.Option("--to", help="hf: a whole model. peft: the adapter alone.")],
+    to: Annotated[
+        Format,
+        typer.Option(
+            "--to", help="hf: a whole model. peft: the adapter alone. lora: an adapter that is exactly a LoRA, as one."
+        ),
+    ],
     out: Annotated[Path | None, typer.Option("--out", help="New directory; default: RUN-hf or RUN-peft here.")] = None,
     runs: Runs = RUNS,
 ) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from harness.errors import UserError
@@ -22,6 +25,23 @@ def require_writable(directory: Path, option: str) -> None:
         raise UserError(
             f"{directory} cannot be written to: {reason}. Choose another place with {option} DIR."
         ) from None
+
+
+@contextmanager
+def new_directory(out: Path) -> Iterator[Path]:
+    """A folder to write into that becomes `out` when all is written; UserError if `out` holds something already."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} is not empty: choose another --out.")
+    require_writable(out.absolute().parent, "--out")
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        yield temporary
+        if out.exists():
+            out.rmdir()
+        temporary.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def nearest_existing(path: Path) -> Path:

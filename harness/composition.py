@@ -82,21 +82,31 @@ class _Build:
         pipeline = self.method.create(**{key: value for key, value in values.items() if key not in own})
         for part, names in self.parts:
             given = {key: values[name] for key, name in names.items()}
-            stages = tuple(_with(stage, part, given) for stage in pipeline.stages)
+            stages: tuple[Stage, ...] = ()
+            left = 1.0
+            for stage in pipeline.stages:
+                stages += _with(stage, part, given, left)
+                left -= (stage.share or 0.0) if isinstance(stage, Train) else 0.0
             pipeline = replace(pipeline, stages=stages)
         return pipeline
 
 
-def _with(stage: Stage, part: Part, given: dict[str, Any]) -> Stage:
+def _with(stage: Stage, part: Part, given: dict[str, Any], left: float) -> tuple[Stage, ...]:
+    """The stage with the part in it: several where the part makes several of one, on `left` of the budget."""
     if not isinstance(stage, Train):
-        return stage
+        return (stage,)
     if part.kind == "parameterisation":
-        return replace(stage, parameterisation=part.create(**given)) if stage.parameterisation.name == FULL else stage
+        if stage.parameterisation.name != FULL:
+            return (stage,)
+        made = part.create(**given)
+        if hasattr(made, "expand"):
+            return tuple(made.expand(stage, left if stage.share is None else stage.share))
+        return (replace(stage, parameterisation=made),)
     if stage.optimiser.name != ADAMW:
-        return stage
+        return (stage,)
     part.resolve(given)
     taken_over = {"learning_rate": stage.optimiser.learning_rate, "schedule": stage.optimiser.schedule}  # type: ignore[attr-defined]
-    return replace(stage, optimiser=part.build(**taken_over, **given))
+    return (replace(stage, optimiser=part.build(**taken_over, **given)),)
 
 
 def _entry(name: str, method: Entry[Pipeline], parts: list[Part]) -> Entry[Pipeline]:

@@ -40,6 +40,8 @@ _FLUSH = "state.json"
 _DECISIVE = ("loss", "grad_norm", "update_norm", "reward")
 """Values that the weights follow from: where one of them is not finite, the weights are lost."""
 _START = "start"
+BASE = "base"
+"""Where the base of a kept adapter lies, inside its directory."""
 
 
 @dataclass
@@ -77,11 +79,19 @@ class RunContext:
             "meters": meters.model_dump(),
         }
 
-    def hand_over(self, stage: int, policy: Policy, results: list[dict[str, Any]]) -> Path:
-        """Save what stage `stage` starts from, adapters merged; returns the directory of its weights."""
+    def hand_over(self, stage: int, policy: Policy, results: list[dict[str, Any]], keep: bool = False) -> Path:
+        """Save what stage `stage` starts from, adapters merged unless `keep`; returns the directory of its weights.
+
+        A kept adapter lies beside its base, where that is not the run's own model.
+        """
         folder = self.directory.checkpoint / f"stage-{stage}" / _START
         shutil.rmtree(folder, ignore_errors=True)
-        policy.save_merged(folder)
+        if keep:
+            policy.save(folder)
+            if policy.start.is_relative_to(self.directory.checkpoint):
+                shutil.copytree(policy.start, folder / BASE, ignore=shutil.ignore_patterns(_FLUSH))
+        else:
+            policy.save_merged(folder)
         write_json(folder / _FLUSH, self.state(stage, 0) | {"results": results})
         for other in self.directory.checkpoint.glob("stage-*"):
             if other != folder.parent:

@@ -1,6 +1,7 @@
-"""Hand a finished run's model to other tools: a transformers directory (`hf`) or a PEFT adapter directory (`peft`).
+"""Hand a finished run's model to other tools: as a transformers directory, a PEFT adapter, or a plain LoRA.
 
-An adapter exported as `hf` is merged into its base first; a full model has no PEFT form. The target is written whole
+An adapter exported as `hf` is merged into its base first; a full model has no PEFT form. `lora` is for servers that
+know no other adapter: what is exactly a LoRA (Kron-LoRA) is written as one, without loss. The target is written whole
 or not at all.
 """
 
@@ -15,7 +16,7 @@ from harness.models import load_model
 from harness.record import RunDirectory
 
 
-def export(run_directory: Path, to: Literal["hf", "peft"], out: Path) -> Path:
+def export(run_directory: Path, to: Literal["hf", "peft", "lora"], out: Path) -> Path:
     """Write the run's model to `out`; raises UserError if the run is unfinished or has no such form."""
     directory = RunDirectory(run_directory)
     if directory.status() != "done":
@@ -27,12 +28,14 @@ def export(run_directory: Path, to: Literal["hf", "peft"], out: Path) -> Path:
     if out.exists() and any(out.iterdir()):
         raise UserError(f"{out} is not empty: choose another --out.")
     adapter = (directory.model / "adapter_config.json").exists()
-    if to == "peft" and not adapter:
+    if to != "hf" and not adapter:
         raise UserError("This run changed all parameters, so it has no PEFT adapter: use --to hf.")
     temporary = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     if to == "hf" and adapter:
         _merge(directory, temporary)
+    elif to == "lora":
+        _as_lora(directory, temporary)
     else:
         shutil.copytree(directory.model, temporary)
     shutil.rmtree(out, ignore_errors=True)
@@ -45,4 +48,13 @@ def _merge(directory: RunDirectory, target: Path) -> None:
 
     handle = load_model(directory.read_spec().model.name)
     merged(open_adapter(handle.model(), directory.model)).save_pretrained(target)
+    handle.tokenizer().save_pretrained(target)
+
+
+def _as_lora(directory: RunDirectory, target: Path) -> None:
+    from harness.adapters import open_adapter
+    from harness.lora_files import LoraAdapter
+
+    handle = load_model(directory.read_spec().model.name)
+    LoraAdapter.of(open_adapter(handle.model(), directory.model)).write(target)
     handle.tokenizer().save_pretrained(target)

@@ -61,7 +61,7 @@ def run_gradient(stage: StageContext, train: Train) -> None:
     trainer = train.objective.trainer(stage, train.optimiser)  # type: ignore[attr-defined]
     if stage.exhausted():
         return
-    driver = _Driver(stage)
+    driver = _Driver(stage, train.parameterisation)
     MicroBatches(stage, trainer, getattr(train.objective, "split", None))
     trainer.add_callback(driver)
     from transformers import PrinterCallback, ProgressCallback
@@ -74,10 +74,28 @@ def run_gradient(stage: StageContext, train: Train) -> None:
 
 
 class _Driver(TrainerCallback):
-    """Tells the harness about every step; the trainer logs each of them, so the log is the hook."""
+    """Tells the harness about every step; the trainer logs each of them, so the log is the hook.
 
-    def __init__(self, stage: StageContext) -> None:
+    A parameterisation that changes as it is trained (a rank schedule) has `before_update(stage)` and
+    `after_update(stage)`, called around an update while its gradients are there, and `save_state` and
+    `load_state(stage, folder)` for checkpoints.
+    """
+
+    def __init__(self, stage: StageContext, parameterisation: Any) -> None:
         self.stage = stage
+        self.parameterisation = parameterisation
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.stage.resume_from is not None and hasattr(self.parameterisation, "load_state"):
+            self.parameterisation.load_state(self.stage, self.stage.resume_from)
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if hasattr(self.parameterisation, "before_update"):
+            self.parameterisation.before_update(self.stage)
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if hasattr(self.parameterisation, "after_update"):
+            self.parameterisation.after_update(self.stage)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         if logs is None or "train_runtime" in logs:
@@ -90,7 +108,10 @@ class _Driver(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         with self.stage.run.meters.clock("overhead"):
-            self.stage.mark(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            if hasattr(self.parameterisation, "save_state"):
+                self.parameterisation.save_state(self.stage, folder)
+            self.stage.mark(folder)
 
 
 @contextmanager

@@ -122,6 +122,11 @@ def _reason(pipeline: Pipeline, task: Task, model: ModelReference | None) -> tup
             own = getattr(stage.parameterisation, "needs_gradient", None)
             if own is not None:
                 return f"{name} refused: {own.rstrip('.')}.", None
+        if isinstance(stage, Train):
+            movable = getattr(stage.optimiser, "parameterisations", None)
+            if movable is not None and stage.parameterisation.name not in movable:
+                why = f"{stage.optimiser.name!r} moves {_either(movable)}, not {stage.parameterisation.name!r}"
+                return f"{name} refused: {why}.", f"Use {sorted(movable)[0]}, or the optimiser adamw."
         needing = stage.objective if isinstance(stage, Train) else stage
         missing = frozenset(getattr(needing, "needs", frozenset())) - _available(task)
         if missing:

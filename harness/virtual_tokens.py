@@ -11,6 +11,9 @@ from typing import Any
 
 import torch
 
+_UNSCORED = -100
+"""The label of a token that no loss counts."""
+
 
 def align(model: Any) -> None:
     """Replace the forward pass of a prompt-learning PEFT model; `disable_adapter` still gives the base."""
@@ -47,6 +50,19 @@ def align(model: Any) -> None:
             in_front = virtual
             ahead = torch.arange(virtual, device=input_ids.device)[None].expand(rows, -1)
             position_ids = torch.cat([ahead, position_ids], -1)
+        if others.get("fused_lm_head"):
+            for name, given_labels in (("labels", labels), ("shift_labels", others.pop("shift_labels", None))):
+                if given_labels is not None:
+                    others[name] = torch.nn.functional.pad(given_labels, (in_front, 0), value=_UNSCORED)
+            output = model.base_model(
+                **given,
+                attention_mask=attention_mask,
+                position_ids=position_ids,
+                past_key_values=past_key_values,
+                num_items_in_batch=num_items_in_batch,
+                **others,
+            )
+            return _without(output, in_front)
         output = model.base_model(
             **given,
             attention_mask=attention_mask,
@@ -65,6 +81,15 @@ def align(model: Any) -> None:
         return output
 
     model.forward = forward
+
+
+def _without(output: Any, in_front: int) -> Any:
+    """TRL's per-token figures without the columns of virtual tokens."""
+    for name in ("log_probs", "entropy", "log_sum_sq_probs", "mean_logits", "is_top1", "label_mask"):
+        value = getattr(output, name)
+        if value is not None:
+            setattr(output, name, value[:, in_front:])
+    return output
 
 
 def _filled(prefix: Any, cache: Any, config: Any) -> Any:

@@ -13,14 +13,16 @@ import shutil
 import sys
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from harness.atomic import write_json
-from harness.contracts import Pipeline, Resources, Task, Train
+from harness.contracts import Pipeline, Resources, Task, Train, Transform
 from harness.errors import OutOfMemory, Pruned, UserError, failure_class
 from harness.events import EventLog, read_events
 from harness.lease import Lease, LeaseHeld
+from harness.plan import keeps
 from harness.record import Failure, Meters, Result, RunDirectory, StageResult
 
 DONE, FAILED, PRUNED, HELD = 0, 1, 3, 4
@@ -182,30 +184,58 @@ class _Attempt:
     ) -> tuple[Any, list[StageResult]]:
         """The policy after every stage, and what the stages were; each starts from the merged weights of the last."""
         from harness.context import stage_start
-        from harness.models import load_model
 
         first = checkpoint[1]["stage"] if checkpoint else 0
         start = stage_start(self.directory, first)
         results: list[StageResult] = []
         before = Meters()
         if start is not None:
-            policy = self._policy(load_model(str(start[0])))
+            policy = self._handed_over(run, start[0])
             results = [StageResult.model_validate(one) for one in start[1]["results"]]
             before = Meters(**start[1]["meters"])
         for index in range(first, len(pipeline.stages)):
             self.phase = f"stage {index}"
             stage = pipeline.stages[index]
-            if not isinstance(stage, Train):
-                raise UserError(f"Stage {index} of {run.spec.method.name!r} is no training: so far stages train.")
             resume = checkpoint if checkpoint and index == first and checkpoint[1]["step"] else None
-            policy, result = self._train(run, index, stage, policy, before, resume)
+            if isinstance(stage, Train):
+                policy, result = self._train(run, index, stage, policy, before, resume)
+            elif isinstance(stage, Transform):
+                policy, result = self._transform(run, index, stage, policy, before)
+            else:
+                raise UserError(f"Stage {index} of {run.spec.method.name!r} generates: stages train or transform.")
             results.append(result)
             if index + 1 < len(pipeline.stages):
                 with run.meters.clock("overhead"):
-                    there = run.hand_over(index + 1, policy, [one.model_dump() for one in results])
-                    policy = self._policy(load_model(str(there)))
+                    keep = keeps(pipeline.stages[index + 1])
+                    there = run.hand_over(index + 1, policy, [one.model_dump() for one in results], keep)
+                    policy = self._handed_over(run, there)
                 before = run.meters.read()
         return policy, results
+
+    def _handed_over(self, run: Any, folder: Path) -> Any:
+        """The policy that a stage begins with: merged weights, or an adapter on its base."""
+        from harness.adapters import is_adapter, open_adapter
+        from harness.context import BASE
+        from harness.models import load_model
+
+        if not is_adapter(folder):
+            return self._policy(load_model(str(folder)))
+        base = folder / BASE
+        policy = self._policy(load_model(str(base) if base.exists() else run.spec.model.name))
+        return replace(policy, model=open_adapter(policy.model, folder, trainable=True).eval(), kind="adapter")
+
+    def _transform(
+        self, run: Any, index: int, stage: Transform, policy: Any, before: Meters
+    ) -> tuple[Any, StageResult]:
+        """Apply a transform: its time is the run's, it trains nothing."""
+        from harness.context import StageContext
+
+        description = {"transform": {"name": stage.name, **stage.describe()}}
+        run.events.write("stage_start", stage=index, description=description)
+        with run.meters.clock("train"):
+            policy = stage.apply(StageContext(run, index, policy), policy)
+        run.events.write("stage_end", stage=index, step=0, stopped_by=None)
+        return policy, _stage_result(run, index, description, before, policy)
 
     def _train(
         self,
@@ -236,17 +266,9 @@ class _Attempt:
                 stage.optimiser.fit(context, stage.objective)  # type: ignore[attr-defined]
         context.finish()
         policy.model.eval()
-        spent_here = {k: v - before.model_dump()[k] for k, v in run.meters.read().model_dump().items()}
         run.events.write("stage_end", stage=index, step=context.step, stopped_by=context.stopped_by)
-        return policy, StageResult(
-            index=index,
-            description=stage.describe(),
-            meters=Meters(**spent_here),
-            trainable_parameters=policy.trainable_parameters,
-            stopped_by=context.stopped_by,
-            micro_batch=context.micro_batch,
-            best_point=context.best.point,
-        )
+        ended = {"stopped_by": context.stopped_by, "micro_batch": context.micro_batch, "best_point": context.best.point}
+        return policy, _stage_result(run, index, stage.describe(), before, policy, **ended)
 
     def _write_samples(self, rows: list[dict[str, Any]]) -> None:
         import pyarrow as pa
@@ -268,6 +290,19 @@ def _oom_message(error: BaseException) -> str:
     return (
         "Memory ran out outside of an update's micro-batches: lower max_new_tokens or what is computed at once, or "
         f"take an adapter method or a smaller model ({words})."
+    )
+
+
+def _stage_result(
+    run: Any, index: int, description: dict[str, Any], before: Meters, policy: Any, **ended: Any
+) -> StageResult:
+    spent_here = {k: v - before.model_dump()[k] for k, v in run.meters.read().model_dump().items()}
+    return StageResult(
+        index=index,
+        description=description,
+        meters=Meters(**spent_here),
+        trainable_parameters=policy.trainable_parameters,
+        **ended,
     )
 
 

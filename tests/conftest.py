@@ -68,7 +68,32 @@ QUICK: dict[str, dict[str, object]] = {
     },
 }
 # fmt: on
+QUICK_PARTS: dict[str, dict[str, object]] = {
+    "lora": {"rank": 4},
+    "adalora": {"rank": 2, "initial_rank": 4},
+    "kron-lora": {"rank": 4, "outer": 4},
+    "vera": {"rank": 8},
+    "prompt": {"tokens": 4},
+    "prefix": {"tokens": 4},
+    "bottleneck": {"width": 4},
+    "moa": {"rank": 2, "width": 4, "prompt_tokens": 3, "router_width": 1},
+    "moa-sparse": {"rank": 2, "width": 4, "router_width": 1, "threshold": "subtract"},
+    "moe-lora": {"rank": 2, "experts": 2},
+    "squeeze": {"rank": 2, "source_rank": 4},
+    "cont-squeeze": {"rank": 2, "source_rank": 4, "after": 0.5},
+    "in-squeeze": {"rank": 1, "source_rank": 4},
+}
+"""The same for parameterisations and optimisers, used in a composition like `lora+sft`."""
 PROTOCOL = EvaluationProtocol(split="val", items=6, max_new_tokens=40, curve_points=2, curve_items=4)
+
+
+def quick(name: str) -> dict[str, object]:
+    """Quick settings of a method or of a composition."""
+    *parts, method = name.split("+")
+    settings = dict(QUICK.get(method, {}))
+    for part in parts:
+        settings |= QUICK_PARTS.get(part, {})
+    return settings
 
 
 def make_spec(
@@ -82,7 +107,7 @@ def make_spec(
 ) -> RunSpec:
     """A short run of `method`; methods without quick settings run with their defaults."""
     return RunSpec(
-        method=find_method(method).resolve({**QUICK.get(method, {}), **parameters}),
+        method=find_method(method).resolve({**quick(method), **parameters}),
         task=find_task(task).resolve({"level": "L0"} if task == "countdown" else {}),
         model=load_model(model).reference(),
         budget=Budget(steps=steps),

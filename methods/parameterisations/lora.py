@@ -39,8 +39,8 @@ def low_rank(name: Form, rank: int, alpha: float, targets: Targets) -> Tuner:
         shown=shown,
         targets=targets,
         largest_rank=rank,
-        count=lambda outputs, inputs: rank * (outputs + inputs) + (outputs if name == "dora" else 0),
-        rank_of=lambda outputs, inputs: min(rank, outputs, inputs),
+        count=lambda outputs, inputs, hidden: rank * (outputs + inputs) + (outputs if name == "dora" else 0),
+        rank_of=lambda outputs, inputs, hidden: min(rank, outputs, inputs),
     )
 
 

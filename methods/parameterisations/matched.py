@@ -39,14 +39,15 @@ class Matched:
     def attach(self, policy: Policy, seed: int) -> Policy:
         """LoRA of the matching rank around the policy's model."""
         own, others = layer_shapes(policy.model, self.targets), layer_shapes(policy.model, self.other.targets)
-        return lora(self.rank(own, others), self.alpha, self.targets).attach(policy, seed)
+        hidden = int(policy.model.config.hidden_size)
+        return lora(self.rank(own, others, hidden), self.alpha, self.targets).attach(policy, seed)
 
-    def rank(self, own: list[tuple[int, int]], others: list[tuple[int, int]]) -> int:
+    def rank(self, own: list[tuple[int, int]], others: list[tuple[int, int]], hidden: int) -> int:
         """The matching rank, at least 1, for the (outputs, inputs) of the layers that LoRA and the other one adapt."""
         assert self.other.count is not None and self.other.rank_of is not None
         if self.way == "rank":
-            return max(self.other.rank_of(*shape) for shape in others)
-        wanted = sum(self.other.count(*shape) for shape in others)
+            return max(self.other.rank_of(*shape, hidden) for shape in others)
+        wanted = sum(self.other.count(*shape, hidden) for shape in others)
         return max(1, round(wanted / sum(outputs + inputs for outputs, inputs in own)))
 
     def refuses(self, task: Any, model: ModelReference | None) -> str | None:
@@ -55,11 +56,12 @@ class Matched:
         from harness.models import load_model
         from methods.parameterisations.tuner import targeted
 
-        layers = load_model(model.name).linear_layers()
+        handle = load_model(model.name)
+        layers, hidden = handle.linear_layers(), int(handle.configuration()["hidden_size"])
         own, others = (
             list(targeted(layers, one or "all-linear").values()) for one in (self.targets, self.other.targets)
         )
-        return lora(self.rank(own, others), self.alpha, self.targets).refuses(task, model) if own else None
+        return lora(self.rank(own, others, hidden), self.alpha, self.targets).refuses(task, model) if own else None
 
     def describe(self) -> dict[str, Any]:
         return {"match": self.match, "alpha": self.alpha, "targets": self.targets}

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from harness.policy import Policy
     from harness.spec import ModelReference
 
-Count = Callable[[int, int], int]
-"""Trainable parameters on a linear layer of (outputs, inputs)."""
+Count = Callable[[int, int, int], int]
+"""A closed form on a linear layer of (outputs, inputs) in a model of some hidden size."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,9 @@ class Tuner:
     largest_rank: int | None = None
     """A rank that no layer's dimensions may fall below, or None."""
     count: Count | None = field(default=None, compare=False)
+    """Trainable parameters."""
     rank_of: Count | None = field(default=None, compare=False)
-    """The largest rank its update may have on a layer of (outputs, inputs)."""
+    """The largest rank that its update may have."""
 
     def attach(self, policy: Policy, seed: int) -> Policy:
         """Put adapters around the policy's model; what is random is drawn under `seed`."""

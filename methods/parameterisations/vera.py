@@ -31,6 +31,6 @@ def vera(rank: SharedRank = 256, initial: Initial = 0.1, targets: Targets = "all
         fields={"r": rank, "d_initial": initial, "vera_dropout": 0.0, "save_projection": True},
         shown={"rank": rank, "initial": initial, "targets": targets},
         targets=targets,
-        count=lambda outputs, inputs: outputs + rank,
-        rank_of=lambda outputs, inputs: min(rank, outputs, inputs),
+        count=lambda outputs, inputs, hidden: outputs + rank,
+        rank_of=lambda outputs, inputs, hidden: min(rank, outputs, inputs),
     )
