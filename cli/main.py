@@ -20,8 +20,10 @@ from cli.export_task import export_task
 from cli.interrupted import Interrupted
 from cli.lab import lab
 from cli.listing import list_kind
+from cli.merge import merge
 from cli.regrade import regrade
 from cli.run import run
+from cli.squeeze import squeeze
 from cli.sweep import sweep
 from cli.watch import watch
 from harness.errors import UserError
@@ -49,6 +51,8 @@ app.command("regrade")(regrade)
 app.command("doctor")(doctor)
 app.command("export")(export)
 app.command("export-task")(export_task)
+app.command("squeeze")(squeeze)
+app.command("merge")(merge)
 app.add_typer(lab, name="lab")
 
 
