@@ -1,9 +1,8 @@
 """The decoding loop of the embedded engine: prefill once, then one token for every unfinished row at a time.
 
-Rows form a grid [members, rows a member] (one member for an ordinary model): finished rows are dropped from the grid
-and from the key-value cache, so that a straggler does not keep a whole batch busy. A row's uniform random numbers are
-given by row and step from outside: what a row samples does not depend on who shares its batch.
-The cache is transformers' own `DynamicCache`.
+Finished rows are dropped from the batch and from the key-value cache, so that a straggler does not keep a whole batch
+busy. A row's uniform random numbers are given by row and step from outside: what a row samples does not depend on who
+shares its batch.
 """
 
 from __future__ import annotations
@@ -11,11 +10,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from harness.contracts import Sampling
+from harness.engines.cache import growing_cache
 
-_COMPACT_AT = 0.75  # drop finished rows once no more than this share of the grid is still needed
+_COMPACT_AT = 0.75  # drop finished rows once no more than this share of the batch is still needed
 
 
 class Decoded(NamedTuple):
@@ -33,22 +33,19 @@ def decode(
     sampling: Sampling,
     uniform: torch.Tensor | None,
     end_ids: tuple[int, ...],
-    members: int = 1,
 ) -> Decoded:
-    """Decode left-padded prompts `input_ids` [rows, tokens]; row r belongs to member r // (rows / members).
+    """Decode left-padded prompts `input_ids` [rows, tokens].
 
     `uniform` [rows, max_new_tokens] holds the numbers in [0, 1) that each row samples with; greedy needs none.
     """
     rows = input_ids.shape[0]
-    if rows % members:
-        raise ValueError(f"{rows} rows do not divide among {members} members")
     device = input_ids.device
     ends = torch.tensor(end_ids, device=device)
     token_ids: list[list[int]] = [[] for _ in range(rows)]
     logprobs: list[list[float]] = [[] for _ in range(rows)]
-    index = torch.arange(rows, device=device)  # the original row of every row in the grid
+    index = torch.arange(rows, device=device)  # the original row of every row in the batch
     active = torch.ones(rows, dtype=torch.bool, device=device)
-    cache = DynamicCache(config=model.config)
+    cache = growing_cache(model.config)
     lengths = attention_mask.sum(-1)
     position_ids = (attention_mask.cumsum(-1) - 1).clamp(min=0)
     step_ids = input_ids
@@ -80,8 +77,8 @@ def decode(
         attention_mask = torch.cat([attention_mask, attention_mask.new_ones(len(index), 1)], -1)
         position_ids = (lengths + step)[:, None]
         step_ids = tokens[:, None]
-        keep = _rows_to_keep(active, members)
-        if keep is not None:
+        if int(active.sum()) <= _COMPACT_AT * len(active):
+            keep = active.nonzero()[:, 0]
             cache.batch_select_indices(keep)
             index, active, lengths = index[keep], active[keep], lengths[keep]
             attention_mask, position_ids, step_ids = attention_mask[keep], position_ids[keep], step_ids[keep]
@@ -103,14 +100,3 @@ def choose(logits: torch.Tensor, sampling: Sampling, uniform: torch.Tensor | Non
     point = uniform[:, None] * cumulative[:, -1:]
     tokens = torch.searchsorted(cumulative, point, right=True)[:, 0]
     return tokens.clamp(max=logits.shape[-1] - 1)
-
-
-def _rows_to_keep(active: torch.Tensor, members: int) -> torch.Tensor | None:
-    """Rows of a smaller grid that still holds every active row, or None while dropping is not worth it."""
-    grid = active.view(members, -1)
-    needed = max(1, int(grid.sum(-1).max()))
-    if needed > _COMPACT_AT * grid.shape[1]:
-        return None
-    order = grid.to(torch.uint8).argsort(dim=-1, descending=True, stable=True)[:, :needed].sort(-1).values
-    offsets = torch.arange(members, device=active.device)[:, None] * grid.shape[1]
-    return (order + offsets).flatten()

@@ -63,15 +63,14 @@ def complete(
     prompts: list[list[int]],
     sampling: Sampling,
     uniform: torch.Tensor | None,
-    members: int = 1,
 ) -> list[Completion]:
-    """Answer one batch of tokenised prompts; with `members`, row r is answered by member r // (rows / members)."""
+    """Answer one batch of tokenised prompts."""
     width = max(map(len, prompts))
     pad = tokenizer.pad_token_id
     input_ids = torch.tensor([[pad] * (width - len(row)) + row for row in prompts], device=model.device)
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts], device=model.device)
     ends = end_ids(model, tokenizer)
-    out = decode(model, input_ids, mask, sampling, uniform, ends, members)
+    out = decode(model, input_ids, mask, sampling, uniform, ends)
     completions = []
     texts = tokenizer.batch_decode(out.token_ids, skip_special_tokens=True)
     for row, token_ids, logprobs, text in zip(prompts, out.token_ids, out.logprobs, texts, strict=True):

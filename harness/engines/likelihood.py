@@ -28,14 +28,21 @@ def likelihoods(
     window = int(model.config.max_position_embeddings)
     pieces = [_pieces(tokenizer, context, continuation, window) for context, continuation in pairs]
     scored = _score(model, sorted({piece for of_pair in pieces for piece in of_pair}, key=lambda p: (len(p[0]), p)))
-    return [_together([scored[piece] for piece in of_pair]) for of_pair in pieces]
+    return [_together([scored[0, piece] for piece in of_pair]) for of_pair in pieces]
 
 
 def token_likelihoods(model: PreTrainedModel, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Likelihood]:
     """The likelihood of given tokens after given tokens (prompt ids, completion ids), in order."""
+    return member_likelihoods(model, texts, 1)[0]
+
+
+def member_likelihoods(
+    model: PreTrainedModel, texts: Sequence[tuple[Sequence[int], Sequence[int]]], members: int
+) -> list[list[Likelihood]]:
+    """The same for a model in which row r of a batch is computed by member r // (rows / members): one list a member."""
     pieces = [((*prompt, *completion), len(completion)) for prompt, completion in texts]
-    scored = _score(model, sorted(set(pieces), key=lambda p: (len(p[0]), p)))
-    return [scored[piece] for piece in pieces]
+    scored = _score(model, sorted(set(pieces), key=lambda p: (len(p[0]), p)), members)
+    return [[scored[member, piece] for piece in pieces] for member in range(members)]
 
 
 def _pieces(tokenizer: PreTrainedTokenizerBase, context: str, continuation: str, window: int) -> list[_Piece]:
@@ -67,24 +74,24 @@ def _windows(ids: list[int], window: int) -> list[_Piece]:
 
 
 @torch.inference_mode()
-def _score(model: PreTrainedModel, pieces: list[_Piece]) -> dict[_Piece, Likelihood]:
-    """Pieces sorted by length, each scored once."""
-    scored: dict[_Piece, Likelihood] = {}
+def _score(model: PreTrainedModel, pieces: list[_Piece], members: int = 1) -> dict[tuple[int, _Piece], Likelihood]:
+    """Pieces sorted by length, each scored once by every member."""
+    scored: dict[tuple[int, _Piece], Likelihood] = {}
     training = model.training
     model.eval()
     start = 0
     while start < len(pieces):
         length = len(pieces[start][0])
-        rows = [piece for piece in pieces[start : start + _ROWS] if len(piece[0]) == length]
-        ids = torch.tensor([piece[0] for piece in rows], device=model.device)
+        rows = [piece for piece in pieces[start : start + max(1, _ROWS // members)] if len(piece[0]) == length]
+        ids = torch.tensor([piece[0] for piece in rows], device=model.device).repeat(members, 1)
         logprobs = torch.log_softmax(model(input_ids=ids[:, :-1]).logits.float(), -1)
         chosen = logprobs.gather(-1, ids[:, 1:, None])[..., 0]
         likeliest = logprobs.argmax(-1) == ids[:, 1:]
-        for row, piece in enumerate(rows):
-            counted = piece[1]
-            first = chosen.shape[1] - counted
-            total = float(chosen[row, first:].sum()) if counted else 0.0
-            scored[piece] = Likelihood(total, counted, bool(likeliest[row, first:].all()))
+        for row in range(len(ids)):
+            member, piece = row // len(rows), rows[row % len(rows)]
+            first = chosen.shape[1] - piece[1]
+            total = float(chosen[row, first:].sum()) if piece[1] else 0.0
+            scored[member, piece] = Likelihood(total, piece[1], bool(likeliest[row, first:].all()))
         start += len(rows)
     model.train(training)
     return scored

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from harness.contracts import Prompt, Sampling
-from harness.engines.decode import choose, decode
+from harness.engines.decode import choose
 from harness.engines.hf import HFEngine, encode, end_ids
-from harness.engines.population import PopulationEngine, members_of, supported
+from harness.engines.population import PopulationEngine
+from harness.engines.side_path import members_of, supported
 from harness.models import load_model
 from harness.policy import digest_of
 from harness.registry import load_task
@@ -73,9 +74,9 @@ def test_samples_follow_the_distribution() -> None:
 
 
 def test_rows_must_divide_among_members(engine: HFEngine) -> None:
-    ids = torch.ones(3, 4, dtype=torch.long)
-    with pytest.raises(ValueError, match="do not divide"):
-        decode(engine.model, ids, torch.ones_like(ids), Sampling(1, 0.0), None, (0,), members=2)
+    members = population(engine.model, 2, 0.1)
+    with pytest.raises(ValueError, match="3 rows do not divide"), members_of(engine.model, members, 2):
+        engine.model(torch.ones(3, 4, dtype=torch.long))
 
 
 def lengths(engine: HFEngine, prompts: list[Prompt]) -> list[int]:
@@ -258,8 +259,8 @@ def test_a_layer_that_cannot_be_batched_is_answered_one_member_at_a_time(engine:
     odd, plain = {"scale": torch.rand(2, 2)}, {"linear.weight": torch.rand(2, 2, 2)}
     assert supported(model, plain) and not supported(model, odd)
     population_engine = PopulationEngine(model, engine.tokenizer)
-    assert population_engine.group_size({"scale": model.scale}, 1) == 1
-    assert population_engine.group_size({"linear.weight": model.linear.weight}, 1) > 1
+    assert population_engine.group_size(8, ["scale"], 1) == 1
+    assert population_engine.group_size(8, ["linear.weight"], 1) > 1
     with pytest.raises(TypeError, match="Odd"), members_of(model, odd, 2):
         pass
     with members_of(model, {"scale": torch.full((1, 2), 3.0)}, 1):
@@ -270,9 +271,8 @@ def test_a_layer_that_cannot_be_batched_is_answered_one_member_at_a_time(engine:
 
 
 def test_a_group_is_bounded_by_rows_and_by_memory(engine: HFEngine) -> None:
-    tensors = dict(engine.model.named_parameters())
-    size = sum(t.numel() * 4 for t in tensors.values())
+    names = dict(engine.model.named_parameters())
     build = PopulationEngine
-    assert build(engine.model, engine.tokenizer, rows=40, memory_bytes=100 * size).group_size(tensors, 10) == 4
-    assert build(engine.model, engine.tokenizer, rows=40, memory_bytes=3 * size).group_size(tensors, 10) == 3
-    assert build(engine.model, engine.tokenizer, rows=40, memory_bytes=1).group_size(tensors, 1000) == 1
+    assert build(engine.model, engine.tokenizer, rows=40, memory_bytes=1000).group_size(10, names, 10) == 10
+    assert build(engine.model, engine.tokenizer, rows=40, memory_bytes=1000).group_size(300, names, 10) == 3
+    assert build(engine.model, engine.tokenizer, rows=40, memory_bytes=1).group_size(300, names, 1000) == 1
