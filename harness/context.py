@@ -209,6 +209,10 @@ class StageContext:
         """Count tokens of a forward pass without gradient (a reference, a teacher): 2N operations each."""
         self.run.meters.count(flops=2.0 * self.policy.compute_parameters * tokens)
 
+    def charge_forward_training(self, tokens: int) -> None:
+        """Count tokens that are learnt from without a backward pass: 2N operations each."""
+        self.run.meters.count(trained_tokens=tokens, flops=2.0 * self.policy.compute_parameters * tokens)
+
     def spent(self) -> float:
         """Share of this stage's part of the budget that is used, from 0 to 1."""
         used = spent(self.run.spec.budget, self.run.meters.read())[0] - self.begun

@@ -149,7 +149,20 @@ class FitnessObjective(Objective, Protocol):
         """The items every member of the population answers in this iteration."""
         ...
 
-    def score(self, stage: StageContext, item: Item, completion: str) -> float: ...
+    def score(self, stage: StageContext, item: Item, completion: str) -> float:
+        """The number for one answer. An objective that can say more has `grade(stage, item, completion) -> Grade`,
+        whose reward is then the score."""
+        ...
+
+
+@runtime_checkable
+class LikelihoodObjective(Protocol):
+    """A fitness objective (it has all of `FitnessObjective` but `score`) that scores members by the mean
+    log-likelihood of given tokens, nothing being generated."""
+
+    def texts(self, stage: StageContext, items: Sequence[Item]) -> Sequence[tuple[list[int], list[int]]]:
+        """Token ids of each item's prompt and of the completion whose likelihood counts."""
+        ...
 
 
 @runtime_checkable

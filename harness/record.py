@@ -6,6 +6,7 @@
     environment.json code version and diff, packages, hardware
     lease.json       who is at work; its modification time is the heartbeat
     events.jsonl     stage_start, metrics, curve, checkpoint, note, stage_end, resumed
+    replay.jsonl     what every update without a gradient was made of (`harness.replay_log`)
     checkpoint/      the newest resumable state
     samples.parquet  every graded completion of the final evaluation
     regrades/        the same answers graded again, N.parquet by version N of the task
@@ -158,6 +159,7 @@ class RunDirectory:
         self.environment = path / "environment.json"
         self.lease = path / "lease.json"
         self.events = path / "events.jsonl"
+        self.replay = path / "replay.jsonl"
         self.checkpoint = path / "checkpoint"
         self.samples = path / "samples.parquet"
         self.model = path / "model"

@@ -64,6 +64,21 @@ Sigma = Annotated[
 ]
 AdapterSigma = Annotated[float, Field(gt=0), Search(0.01, 0.3, log=True), "standard deviation of the perturbations"]
 StepRatio = Annotated[float, Field(gt=0), Search(0.1, 2.0, log=True), "learning rate alpha as a multiple of sigma"]
+EggrollStepRatio = Annotated[
+    float, Field(gt=0), Search(0.3, 10.0, log=True), "learning rate alpha as a multiple of sigma"
+]
+SpsaLearningRate = Annotated[
+    float, Field(gt=0), Search(1e-8, 1e-4, log=True), "learning rate of the two-point gradient estimate"
+]
+Epsilon = Annotated[float, Field(gt=0), "standard deviation of the two perturbations, MeZO's epsilon"]
+Mirrored = Annotated[bool, "antithetic pairs: every second member is the mirror image of the one before it"]
+Shaping = Annotated[
+    Literal["z", "centred", "centred-rank", "pair-sign", "per-prompt"], "how scores become coefficients of the update"
+]
+Anchor = Annotated[float, Field(ge=0), "anchored weight decay: strength of the pull to the start weights"]
+Probe = Annotated[bool, "move sigma until 20-80% of greedy answers change, before the search begins"]
+Alternate = Annotated[bool, "search factor B and factor A in turn instead of both at once"]
+NoiseRank = Annotated[int, Field(ge=1, le=64), "rank of a matrix's perturbation"]
 Population = Annotated[int, Field(ge=2), "members a generation"]
 Shots = Annotated[int, Field(ge=1, le=64), "solved training items before each question"]
 FirstShare = Annotated[float, Field(gt=0, lt=1), "share of the budget that the first stage may use"]

@@ -53,6 +53,9 @@ QUICK: dict[str, dict[str, object]] = {
     "rloo": {"group_size": 4, "prompts_per_step": 4, "learning_rate": 1e-3, "examples": 32, "epochs": 3},
     "es": {"population": 4, "prompts": 12, "examples": 16, "sigma": 0.05},
     "lora-es": {"population": 4, "prompts": 12, "examples": 16, "rank": 2},
+    "es-paper": {"population": 4, "prompts": 12, "examples": 16, "sigma": 0.02},
+    "eggroll": {"population": 4, "prompts": 12, "examples": 16, "sigma": 0.05},
+    "mezo": {"batch_size": 4, "examples": 16, "learning_rate": 1e-5},
     "few-shot": {"shots": 2},
     "sft-dpo": {
         "prompts": 64, "samples": 8, "batch_size": 4, "learning_rate": 1e-4, "dpo_learning_rate": 1e-4,

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.contracts import Item, Offer, Signal
+from harness.contracts import Grade, Item, Offer, Signal
+from methods.objectives.walk import shuffled_walk
 
 if TYPE_CHECKING:
     from harness.context import StageContext
@@ -28,21 +29,15 @@ class TaskReward:
 
     def batch(self, stage: StageContext, iteration: int) -> Sequence[Item]:
         """The items of one iteration: a walk through a shuffled training split, reshuffled every pass."""
-        import random
-
-        items = stage.train_items(self.examples)
-        count = min(self.prompts, len(items))
-        chosen = []
-        for position in range(iteration * count, (iteration + 1) * count):
-            pass_number, place = divmod(position, len(items))
-            if place == 0 or not chosen:
-                order = random.Random(stage.seed("data", pass_number)).sample(range(len(items)), len(items))
-            chosen.append(items[order[place]])
-        return chosen
+        return shuffled_walk(stage, iteration, self.prompts, self.examples)
 
     def score(self, stage: StageContext, item: Item, completion: str) -> float:
         """The reward of one answer."""
-        return stage.task.grade(item, completion).reward
+        return self.grade(stage, item, completion).reward
+
+    def grade(self, stage: StageContext, item: Item, completion: str) -> Grade:
+        """The whole verdict on one answer: what is right is logged apart from what is well formed."""
+        return stage.task.grade(item, completion)
 
     def describe(self) -> dict[str, Any]:
         return {"prompts": self.prompts, "examples": self.examples}

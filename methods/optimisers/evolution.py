@@ -1,29 +1,38 @@
-"""Evolution strategies: theta <- theta + alpha / N * sum_n z_n eps_n, with eps_n ~ N(0, I) i.i.d. over all tensors.
+"""Evolution strategies: theta <- theta + alpha / N * sum_n c_n eps_n, over any parameterisation's tensors.
 
-Qiu et al. 2025 (arXiv 2509.24372, section 3): z_n is the z-scored fitness of member n (population std), 1/sigma is
-absorbed in alpha, decoding is greedy, so that the only randomness is in the weights. Unlike the published code, the
-noise of every tensor is its own (keyed by run, iteration, member and parameter name, drawn in float32 whatever the
-device), the master weights are float32 and never mutated by an evaluation, and a generation whose members all score
-the same moves nothing.
+Qiu et al. 2025 (arXiv 2509.24372, section 3): eps_n ~ N(0, I) over all tensors, c_n the z-scored fitness of member n
+(population std), 1/sigma absorbed in alpha, greedy decoding, so that the only randomness is in the weights. Other
+noise, shaping and conventions are parameters of the same loop: see the files beside this one.
+Unlike the published code, the noise of every tensor is its own (`harness.noise`), the master weights are float32 and
+never mutated by an evaluation, a generation whose members all score the same moves nothing, and every iteration can be
+rebuilt from the start and `replay.jsonl`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from harness.contracts import FitnessObjective, Signal
+from harness.errors import UserError
+from methods.optimisers.generation import Generation, evaluate_members
+from methods.optimisers.shaping import Shaping, coefficients, shaped
 
 if TYPE_CHECKING:
     import torch
 
     from harness.context import StageContext
+    from harness.policy import Policy
+    from methods.optimisers.perturbation import Kind, Perturbation
 
-Tensors = dict[str, "torch.Tensor"]
-_ROUNDING = 1e-12  # relative to the largest fitness; float64 sums of a thousand rewards err by less
+    Tensors = dict[str, torch.Tensor]
+
+__all__ = ["EvolutionStrategy", "evolution", "noise", "shaped"]
 
 
 @dataclass(frozen=True)
@@ -31,137 +40,221 @@ class EvolutionStrategy:
     """Fitness optimiser over any parameterisation's tensors."""
 
     sigma: float
+    """Standard deviation of an entry's perturbation; with `probe`, where the search for it begins."""
     alpha: float
+    """Learning rate with 1/sigma absorbed (`methods.optimisers.conventions` converts)."""
     population: int
+    kind: Kind = "gaussian"
+    rank: int = 1
+    mirrored: bool = False
+    """Antithetic pairs: members 2k and 2k + 1 are +eps and -eps of one draw."""
+    shaping: Shaping = "z"
+    anchor: float = 0.0
+    """Anchored weight decay (arXiv 2605.30148): theta - theta_0 shrinks by 1 - alpha * anchor at every step."""
+    alternate: tuple[str, ...] = ()
+    """Iteration t searches only tensors with the (t mod length)-th of these in their names; empty is all, always."""
+    probe: bool = False
+    """Whether sigma is first moved until 20-80% of greedy answers change; alpha keeps its ratio to it."""
     name = "evolution"
     takes: Signal = "fitness"
+
+    def __post_init__(self) -> None:
+        if self.population % 2 and (self.mirrored or self.shaping == "pair-sign"):
+            raise UserError(
+                f"Mirrored pairs need an even population, not {self.population}: use {self.population + 1}."
+            )
+        if self.shaping == "pair-sign" and not self.mirrored:
+            raise UserError("Shaping by pair-sign compares mirrored pairs: switch them on (mirrored), or use z.")
+        if self.alpha * self.anchor > 1.0:
+            raise UserError(f"alpha {self.alpha:g} times anchor {self.anchor:g} is above 1: the decay would overshoot.")
 
     def fit(self, stage: StageContext, objective: FitnessObjective) -> None:
         """Generations until the budget is spent."""
         import torch
 
-        master = {name: tensor.detach().float().clone() for name, tensor in stage.policy.tensors().items()}
+        from harness.replay_log import append_replay, fingerprint, keep_replay
+        from methods.optimisers.diagnostics import Walk
+
+        master = _master(stage.policy)
+        start = {name: tensor.clone() for name, tensor in master.items()} if self.anchor else {}
+        walk, search, sigma = Walk(master), self.search(stage, master), self.sigma
         if stage.resume_from is not None:
-            master = _load(stage.resume_from)
-            _write_back(stage, master)
+            master, kept = _load(stage.resume_from, master)
+            sigma, walk.expected = kept["sigma"], kept["expected"]
+            _write_back(stage.policy, master)
+        elif self.probe and not stage.exhausted():
+            from methods.optimisers.sigma_probe import probed_sigma
+
+            sigma = probed_sigma(self, stage, objective, master)
+        keep_replay(stage.run.directory.replay, stage.index, stage.step)
+        alpha, before = self.alpha * sigma / self.sigma, fingerprint(master)
         while not stage.exhausted():
             with stage.run.meters.clock("train"), torch.no_grad():
-                fitness, values = self._evaluate(stage, objective, master)
-                update = self._update(stage, master, shaped(fitness))
-                for name, tensor in master.items():
-                    tensor.add_(update[name])
-                _write_back(stage, master)
-                values["update_norm"] = float(torch.sqrt(sum((u.double() ** 2).sum() for u in update.values())))
+                search.begin(stage.step)
+                names = self.searched(master, stage.step)
+                generation = self._evaluate(stage, objective, search, master, names, sigma)
+                weights = coefficients(generation.scores, self.shaping)
+                update = self.advance(search, master, start, names, weights, alpha)
+                _write_back(stage.policy, master)
+                after = fingerprint(master)
+                append_replay(
+                    stage.run.directory.replay,
+                    {
+                        "stage": stage.index,
+                        "iteration": stage.step,
+                        "sigma": sigma,
+                        "alpha": alpha,
+                        "items": [item.id for item in generation.items],
+                        "rewards": generation.scores.tolist(),
+                        "coefficients": weights.tolist(),
+                        "before": before,
+                        "after": after,
+                    },
+                )
+                before = after
+                values = generation.values() | walk.values(master, update, names, weights, alpha, self.mirrored)
+                values |= self._told(search, stage, master, names, generation, sigma)
                 done = stage.after_step(values)
             if done:
                 break
             if stage.checkpoint_due():
                 with stage.run.meters.clock("overhead"):
-                    _save(stage, master)
+                    _save(stage, master, {"sigma": sigma, "expected": walk.expected})
 
-    def _evaluate(
-        self, stage: StageContext, objective: FitnessObjective, master: Tensors
-    ) -> tuple[np.ndarray, dict[str, float]]:
-        """Mean reward of every member on this iteration's items, in float64, and what to log of it."""
-        from harness.engines.population import PopulationEngine
+    def search(self, stage: StageContext, master: Mapping[str, torch.Tensor]) -> Perturbation:
+        """The noise of this stage."""
+        return self.noise_of(stage.seed("perturbation"), master)
 
-        items = objective.batch(stage, stage.step)
-        prompts = [stage.task.prompt(item) for item in items]
-        engine = PopulationEngine(stage.policy.model, stage.policy.tokenizer)
-        size = engine.group_size(master, len(prompts))
-        scores: list[list[float]] = []
-        truncated = 0
-        for first in range(0, self.population, size):
-            group = range(first, min(first + size, self.population))
-            members = self._members(stage, master, list(group))
-            with stage.run.meters.clock("generate"):
-                answers = engine.generate(members, len(group), prompts, stage.sampling(0.0), stage.seed("unused"))
-                for completions in answers:
-                    stage.charge_generation(completions)
-            for completions in answers:
-                truncated += sum(completion.truncated for completion in completions)
-                scores.append([objective.score(stage, i, c.text) for i, c in zip(items, completions, strict=True)])
-        fitness = np.array(scores, dtype=np.float64).mean(axis=1)
-        return fitness, {
-            "reward": float(fitness.mean()),
-            "reward_std": float(fitness.std()),
-            "reward_max": float(fitness.max()),
-            "truncated": truncated / (self.population * len(items)),
-        }
+    def noise_of(self, seed: int, master: Mapping[str, torch.Tensor]) -> Perturbation:
+        """The noise under the stage's seed of perturbations."""
+        from methods.optimisers.perturbation import Perturbation
 
-    def _members(self, stage: StageContext, master: Tensors, group: list[int]) -> Tensors:
-        """theta + sigma * eps_n for the members of `group`, stacked: [members, *shape]."""
-        import torch
+        shapes = {name: tensor.shape for name, tensor in master.items()}
+        return Perturbation(seed, shapes, self.population, self.kind, self.rank, self.mirrored)
 
-        stacked = {}
-        for name, tensor in master.items():
-            out = torch.empty(len(group), *tensor.shape)
-            for place, member in enumerate(group):
-                torch.add(tensor.cpu(), noise(stage, member, name, tensor.shape), alpha=self.sigma, out=out[place])
-            stacked[name] = out.to(stage.policy.model.device, dtype=stage.policy.model.dtype)
-        return stacked
+    def searched(self, master: Mapping[str, torch.Tensor], iteration: int) -> list[str]:
+        """The tensors that this iteration searches; raises UserError if there is none."""
+        if not self.alternate:
+            return list(master)
+        part = self.alternate[iteration % len(self.alternate)]
+        found = [name for name in master if part in name]
+        if not found:
+            raise UserError(f"No searched tensor has {part!r} in its name: alternate between parts that there are.")
+        return found
 
-    def _update(self, stage: StageContext, master: Tensors, z: np.ndarray) -> Tensors:
-        """alpha / N * sum_n z_n eps_n; exactly zero where every z is zero."""
-        import torch
-
+    def advance(
+        self,
+        search: Perturbation,
+        master: Tensors,
+        start: Mapping[str, torch.Tensor],
+        names: list[str],
+        weights: np.ndarray,
+        alpha: float,
+    ) -> Tensors:
+        """Move the master by alpha / N * sum_n c_n eps_n, after its decay towards the start; returns what was added."""
         update = {}
-        for name, tensor in master.items():
-            total = torch.zeros(tensor.shape)
-            for member, weight in enumerate(z):
-                if weight != 0.0:
-                    total.add_(
-                        noise(stage, member, name, tensor.shape), alpha=float(weight) * self.alpha / self.population
-                    )
-            update[name] = total.to(tensor.device)
+        for name, total in search.total(weights, names, next(iter(master.values())).device):
+            update[name] = total.mul_(alpha / self.population)
+            if self.anchor:
+                master[name].add_(start[name] - master[name], alpha=alpha * self.anchor)
+            master[name].add_(update[name])
         return update
 
+    def replay(self, policy: Policy, seed: int, records: list[dict[str, Any]]) -> Iterator[tuple[int, str]]:
+        """Apply recorded iterations to `policy`; yields iteration and fingerprint after each (nothing is evaluated)."""
+        from harness.replay_log import fingerprint
+
+        master = _master(policy)
+        start = {name: tensor.clone() for name, tensor in master.items()} if self.anchor else {}
+        search = self.noise_of(seed, master)
+        for record in records:
+            search.begin(record["iteration"])
+            names = self.searched(master, record["iteration"])
+            self.advance(search, master, start, names, np.array(record["coefficients"]), record["alpha"])
+            _write_back(policy, master)
+            yield record["iteration"], fingerprint(master)
+
+    def _evaluate(
+        self,
+        stage: StageContext,
+        objective: FitnessObjective,
+        search: Perturbation,
+        master: Tensors,
+        names: list[str],
+        sigma: float,
+    ) -> Generation:
+        served = stage.policy.tensors()
+        searched = {name: master[name] for name in names}
+        return evaluate_members(
+            stage,
+            objective,
+            lambda group: search.members(searched, sigma, group, served),
+            self.population,
+            search.member_bytes(names, served[names[0]].dtype),
+            names,
+            search.pairs,
+        )
+
+    def _told(
+        self,
+        search: Perturbation,
+        stage: StageContext,
+        master: Tensors,
+        names: list[str],
+        generation: Generation,
+        sigma: float,
+    ) -> dict[str, float]:
+        from methods.optimisers.diagnostics import pair_values, realised
+
+        values = pair_values(generation.fitness) if self.mirrored else {}
+        return values | realised(search, stage.policy.tensors(), master, names, sigma)
+
     def describe(self) -> dict[str, Any]:
-        return {"sigma": self.sigma, "alpha": self.alpha, "population": self.population, "noise": "i.i.d. Gaussian"}
+        shown = {"gaussian": "i.i.d. Gaussian", "tied": "Gaussian, tied over equal shapes", "low-rank": "rank"}
+        settings = {key: value for key, value in asdict(self).items() if key not in ("kind", "rank")}
+        text = shown[self.kind] + (f" {self.rank}" if self.kind == "low-rank" else "")
+        return settings | {"alternate": list(self.alternate), "noise": text}
 
 
 def noise(stage: StageContext, member: int, name: str, shape: torch.Size) -> torch.Tensor:
     """eps of one tensor of one member in this iteration: the same on any device, in any order, at any time."""
-    import torch
+    from harness.noise import Noise
 
-    from harness.streams import generator
-
-    return torch.randn(shape, generator=generator(stage.seed("perturbation"), stage.step, member, name))
+    return Noise(stage.seed("perturbation"), [name]).normal(stage.step, member, name, shape)
 
 
-def shaped(fitness: np.ndarray) -> np.ndarray:
-    """z-scores with the population's own standard deviation; all zero when every member scored the same.
-
-    Equal rewards summed in another order differ by a rounding error, which must not be blown up to a z-score of 1.
-    """
-    if np.ptp(fitness) <= _ROUNDING * np.abs(fitness).max():
-        return np.zeros_like(fitness)
-    return (fitness - fitness.mean()) / fitness.std()
+def _master(policy: Policy) -> Tensors:
+    return {name: tensor.detach().float().clone() for name, tensor in policy.tensors().items()}
 
 
-def _write_back(stage: StageContext, master: Tensors) -> None:
+def _write_back(policy: Policy, master: Tensors) -> None:
     import torch
 
     with torch.no_grad():
-        for name, tensor in stage.policy.tensors().items():
+        for name, tensor in policy.tensors().items():
             tensor.copy_(master[name])
 
 
-def _save(stage: StageContext, master: Tensors) -> None:
+def _save(stage: StageContext, master: Tensors, kept: dict[str, float]) -> None:
     from safetensors.torch import save_file
+
+    from harness.atomic import write_json
 
     folder = stage.folder / f"checkpoint-{stage.step}"
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.cpu().contiguous() for name, tensor in master.items()}, folder / "master.safetensors")
+    write_json(folder / "search.json", kept)
     stage.mark(folder)
 
 
-def _load(folder: Path) -> Tensors:
+def _load(folder: Path, like: Tensors) -> tuple[Tensors, dict[str, float]]:
     from safetensors.torch import load_file
 
-    return dict(load_file(folder / "master.safetensors"))
+    tensors = load_file(folder / "master.safetensors")
+    kept = json.loads((folder / "search.json").read_text())
+    return {name: tensors[name].to(like[name].device) for name in like}, kept
 
 
-def evolution(sigma: float, alpha: float, population: int) -> EvolutionStrategy:
-    """Gaussian ES with z-scored fitness: `alpha` is the learning rate with 1/sigma absorbed."""
-    return EvolutionStrategy(sigma, alpha, population)
+def evolution(sigma: float, alpha: float, population: int, **settings: Any) -> EvolutionStrategy:
+    """ES with z-scored fitness and i.i.d. Gaussian noise unless `settings` (its fields) say otherwise."""
+    return EvolutionStrategy(sigma, alpha, population, **settings)

@@ -12,7 +12,7 @@ from methods.parameterisations.full import full
 from methods.settings import BatchSize, Examples, FirstShare, LearningRate, Population, PromptsPerStep, Sigma, StepRatio
 
 
-@method("sft-es", version=1, source="Qiu et al. 2025, arXiv 2509.24372, section 3, after supervised fine-tuning")
+@method("sft-es", version=2, source="Qiu et al. 2025, arXiv 2509.24372, section 3, after supervised fine-tuning")
 def sft_es(
     learning_rate: LearningRate = 2e-5,
     sigma: Sigma = 1e-3,

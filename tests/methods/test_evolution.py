@@ -14,7 +14,8 @@ from scipy import stats
 from harness.context import StageContext
 from harness.contracts import Item
 from harness.engines.hf import HFEngine
-from harness.engines.population import PopulationEngine, members_of
+from harness.engines.population import PopulationEngine
+from harness.engines.side_path import members_of
 from harness.policy import digest_of
 from methods.optimisers.evolution import evolution, noise, shaped
 
@@ -125,7 +126,8 @@ def test_evaluating_members_leaves_the_base_alone(make_stage: Stages) -> None:
     before = digest_of(stage.policy.model.named_parameters())
     strategy = evolution(sigma=0.1, alpha=0.1, population=5)
     master = {name: tensor.detach().float().clone() for name, tensor in stage.policy.tensors().items()}
-    strategy._evaluate(stage, LinearReward([0.1, 0.2, 0.3, 0.4, 0.5]), master)
+    search = strategy.search(stage, master)
+    strategy._evaluate(stage, LinearReward([0.1, 0.2, 0.3, 0.4, 0.5]), search, master, list(master), 0.1)
     assert digest_of(stage.policy.model.named_parameters()) == before
 
     class Broken(LinearReward):
@@ -133,7 +135,7 @@ def test_evaluating_members_leaves_the_base_alone(make_stage: Stages) -> None:
             raise RuntimeError("the grader broke")
 
     with pytest.raises(RuntimeError, match="grader broke"):
-        strategy._evaluate(stage, Broken([0.0] * 5), master)
+        strategy._evaluate(stage, Broken([0.0] * 5), search, master, list(master), 0.1)
     assert digest_of(stage.policy.model.named_parameters()) == before
     assert not any("forward" in vars(module) for module in stage.policy.model.modules())
 
@@ -145,7 +147,7 @@ def test_members_in_one_batch_equal_members_one_by_one(make_stage: Stages, metho
     master = {name: tensor.detach().float().clone() for name, tensor in stage.policy.tensors().items()}
     strategy = evolution(sigma=0.03, alpha=0.1, population=3)
     with torch.no_grad():
-        members = strategy._members(stage, master, [0, 1, 2])
+        members = strategy.search(stage, master).members(master, 0.03, [0, 1, 2], master)
         ids = torch.randint(5, 900, (6, 12), generator=torch.Generator().manual_seed(0))
         with members_of(stage.policy.model, members, 3):
             together = stage.policy.model(ids).logits
@@ -168,7 +170,8 @@ def test_a_member_without_noise_is_the_base(make_stage: Stages) -> None:
     ids = torch.arange(5, 17)[None].repeat(2, 1)
     with torch.no_grad():
         base = stage.policy.model(ids).logits
-        with members_of(stage.policy.model, evolution(0.0, 0.1, 2)._members(stage, master, [0, 1]), 2):
+        unmoved = evolution(0.1, 0.1, 2).search(stage, master).members(master, 0.0, [0, 1], master)
+        with members_of(stage.policy.model, unmoved, 2):
             torch.testing.assert_close(stage.policy.model(ids).logits, base, atol=1e-5, rtol=1e-5)
 
 

@@ -1,0 +1,112 @@
+"""One generation: every member's answers to one batch of questions, graded; or its likelihood of given texts.
+
+What is evaluated is charged to the run's budget. The members of a generation are evaluated in as few batches as the
+engine's memory allows; which batch a member is in has no influence on it, up to floating-point summation order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.contracts import FitnessObjective, Item, LikelihoodObjective
+
+if TYPE_CHECKING:
+    from harness.context import StageContext
+    from harness.engines.side_path import Members
+
+
+@dataclass
+class Generation:
+    """Scores [members, prompts] and what else there is to say of the answers."""
+
+    items: Sequence[Item]
+    scores: np.ndarray
+    measures: dict[str, float]
+
+    @property
+    def fitness(self) -> np.ndarray:
+        """Mean score of every member, float64."""
+        return np.asarray(self.scores.mean(axis=1))
+
+    def values(self) -> dict[str, float]:
+        """What is logged of a generation: spread apart from level, answers apart from format."""
+        fitness = self.fitness
+        return {
+            "reward": float(fitness.mean()),
+            "reward_std": float(fitness.std()),
+            "reward_max": float(fitness.max()),
+            **self.measures,
+        }
+
+
+def evaluate_members(
+    stage: StageContext,
+    objective: FitnessObjective,
+    members: Callable[[Sequence[int]], Members],
+    population: int,
+    bytes_a_member: int,
+    names: Sequence[str],
+    whole: int = 1,
+) -> Generation:
+    """Score the population; `members(group)` makes the tensors of some of it, `whole` neighbours stay together."""
+    from harness.engines.population import PopulationEngine
+
+    items = objective.batch(stage, stage.step)
+    engine = PopulationEngine(stage.policy.model, stage.policy.tokenizer)
+    size = engine.group_size(bytes_a_member, names, len(items))
+    size = max(1, size - size % whole) if size > 1 else 1
+    scorer = _likelihoods if isinstance(objective, LikelihoodObjective) else _answers
+    scores: list[list[float]] = []
+    seen: dict[str, list[float]] = {}
+    for first in range(0, population, size):
+        group = range(first, min(first + size, population))
+        scores += scorer(stage, objective, engine, members(group), len(group), items, seen)
+    measures = {name: float(np.mean(values)) for name, values in seen.items()}
+    return Generation(items, np.array(scores, dtype=np.float64), measures)
+
+
+def _answers(
+    stage: StageContext,
+    objective: FitnessObjective,
+    engine: Any,
+    members: Members,
+    count: int,
+    items: Sequence[Item],
+    seen: dict[str, list[float]],
+) -> list[list[float]]:
+    prompts = [stage.task.prompt(item) for item in items]
+    with stage.run.meters.clock("generate"):
+        answers = engine.generate(members, count, prompts, stage.sampling(0.0), 0, logprobs=False)
+        for completions in answers:
+            stage.charge_generation(completions)
+    scores = []
+    for completions in answers:
+        row = []
+        for item, completion in zip(items, completions, strict=True):
+            seen.setdefault("truncated", []).append(completion.truncated)
+            grade = objective.grade(stage, item, completion.text) if hasattr(objective, "grade") else None
+            if grade is not None:
+                seen.setdefault("correct", []).append(grade.correct)
+                seen.setdefault("well_formed", []).append(grade.well_formed)
+            row.append(objective.score(stage, item, completion.text) if grade is None else grade.reward)
+        scores.append(row)
+    return scores
+
+
+def _likelihoods(
+    stage: StageContext,
+    objective: Any,
+    engine: Any,
+    members: Members,
+    count: int,
+    items: Sequence[Item],
+    seen: dict[str, list[float]],
+) -> list[list[float]]:
+    texts = objective.texts(stage, items)
+    found = engine.likelihoods(members, count, texts)
+    stage.charge_forward_training(count * sum(len(prompt) + len(completion) for prompt, completion in texts))
+    return [[one.logprob / one.tokens for one in of_member] for of_member in found]
