@@ -1,7 +1,8 @@
 """Records of a user's data file, each with the line it stands on, so that a mistake in the data is named by its place.
 
 JSONL files (one object a line) are read whole and checked: UTF-8, JSON, an object, the columns that are needed, each
-of its type. `fail` words a mistake that only the task can see, such as a gold answer that its own grader rejects.
+of its type, no `id` twice. `fail` words a mistake that only the task can see, such as a gold answer that its own grader
+rejects. `read_json` reads a file that is one JSON value by the same rules.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.errors import UserError
+
+_IDS = ("id", "unique_id")
+"""Columns that name a record."""
 
 
 class Record(NamedTuple):
@@ -45,32 +49,68 @@ def read_jsonl(path: Path, columns: Mapping[str, type | tuple[type, ...]] | None
         records.append(record)
     if not records:
         raise UserError(f"The data file {path} is empty.")
+    for column in _IDS:
+        named = [record for record in records if record.data.get(column) is not None]
+        refuse_duplicates(named, [str(record.data[column]) for record in named], column)
     return records
 
 
-def refuse_duplicates(records: Iterable[Record], ids: Iterable[str]) -> None:
-    """UserError naming both lines where two records have the same id."""
+def read_json(path: Path) -> Any:
+    """The value of a JSON file; UserError with file and line for what is wrong with it."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"The data file {path} cannot be read: {error.strerror}.") from None
+    if not content.strip():
+        raise UserError(f"The data file {path} is empty.")
+    return _value(path, 1, content, "")
+
+
+def refuse_duplicates(records: Iterable[Record], ids: Iterable[str], column: str | None = None) -> None:
+    """UserError naming both lines where two records have the same id: that of `column`, or else the question's."""
     seen: dict[str, Record] = {}
     for record, identity in zip(records, ids, strict=True):
         if identity in seen:
             first = seen[identity]
             where = f"line {first.line}" if first.file == record.file else f"{first.file.name}, line {first.line}"
-            raise record.fail(f"it repeats {where} (id {identity})")
+            raise record.fail(f"it repeats {where} ({f'{column} {identity}' if column else 'the same question'})")
         seen[identity] = record
 
 
 def _parse(path: Path, number: int, raw: bytes) -> dict[str, Any]:
-    where = f"{path}, line {number}"
-    try:
-        value = json.loads(raw.decode("utf-8-sig" if number == 1 else "utf-8"))
-    except UnicodeDecodeError as error:
-        raise UserError(f"{where}: not UTF-8 (byte {error.start}); save the file as UTF-8.") from None
-    except (json.JSONDecodeError, RecursionError) as error:
-        problem = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
-        raise UserError(f"{where}: not JSON ({problem}); each line holds one JSON object.") from None
+    value = _value(path, number, raw, "; each line holds one JSON object")
     if not isinstance(value, dict):
-        raise UserError(f"{where}: a {type(value).__name__} where a JSON object is needed.")
+        raise UserError(f"{path}, line {number}: a {type(value).__name__} where a JSON object is needed.")
     return value
+
+
+def _value(path: Path, line: int, raw: bytes, rule: str) -> Any:
+    """The JSON that begins on a line of a file."""
+    try:
+        value = _DECODER.decode(raw.decode("utf-8-sig" if line == 1 else "utf-8"))
+        if b"\\u" in raw:
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeDecodeError as error:
+        line += raw.count(b"\n", 0, error.start)
+        byte = error.start - (raw.rfind(b"\n", 0, error.start) + 1)
+        raise UserError(f"{path}, line {line}: not UTF-8 (byte {byte}); save the file as UTF-8.") from None
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):x}"
+        raise UserError(f"{path}, line {line}: {half} is half a character; write both halves, or UTF-8.") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}, line {line + error.lineno - 1}: not JSON ({error.msg}){rule}.") from None
+    except RecursionError:
+        raise UserError(f"{path}, line {line}: not JSON (nested too deeply){rule}.") from None
+    except ValueError as error:
+        raise UserError(f"{path}, line {line}: not JSON ({error}){rule}.") from None
+    return value
+
+
+def _constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_constant)
 
 
 def _check(record: Record, name: str, kind: type | tuple[type, ...]) -> None:

@@ -6,7 +6,6 @@ A file is {"train": [{"input", "output"}, ...], "test": [...]}, grids being list
 
 from __future__ import annotations
 
-import json
 import random
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 from harness.errors import UserError
 from tasks.arc.grid import COLOURS, Grid, as_grid, problem_of
 from tasks.arc.style import Pair
+from tasks.records import read_json
 
 
 class Puzzle(NamedTuple):
@@ -63,14 +63,7 @@ def disguised(puzzle: Puzzle, rng: random.Random) -> Puzzle:
 
 
 def _read(file: Path) -> Puzzle:
-    try:
-        content = json.loads(file.read_bytes().decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file}: not UTF-8 (byte {error.start}); save the file as UTF-8.") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{file}, line {error.lineno}: not JSON ({error.msg}).") from None
-    except RecursionError:
-        raise UserError(f"{file}: nested too deeply.") from None
+    content = read_json(file)
     if not isinstance(content, dict):
         raise UserError(f"{file}: a {type(content).__name__} where an object with train and test is needed.")
     return Puzzle(file.stem, _pairs(file, content, "train"), _pairs(file, content, "test"))

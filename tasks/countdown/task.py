@@ -8,7 +8,6 @@ share no set of numbers. `data` loads the original file of 'ES at Scale' instead
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 from collections.abc import Sequence
 from fractions import Fraction
@@ -26,6 +25,7 @@ from tasks.countdown.levels import ALIASES, LEVELS, Level
 from tasks.countdown.plan import reachable, solvable
 from tasks.countdown.search import demonstrate
 from tasks.countdown.style import Style, ask, find_answer, format_score, write_demonstration
+from tasks.records import read_json
 
 _ENUMERABLE = 20  # up to three numbers up to this value, every instance of a level is listed
 _SIZES = {"train": 200, "val": 200, "test": 2000, "pretrain": 2000}
@@ -175,23 +175,26 @@ def _shuffled(numbers: tuple[int, ...], key: str) -> tuple[int, ...]:
 def _read_file(path: Path) -> dict[str, list[Item]]:
     """The original file: its first 200 records are train, the rest test; val is the train items' second half.
 
-    Targets are read exactly, decimals and negative ones too; unsolvable records stay, `solvable` tells them apart.
+    Targets are read exactly, decimals and negative ones too; unsolvable records stay, `solvable` tells them apart. An
+    instance that comes twice is refused.
     """
-    try:
-        records = json.loads(path.read_text())
-        if not isinstance(records, list) or not records:
-            raise ValueError("it holds no list of records")
-        rows = [(_numbers(record["numbers"]), _target(record["target"])) for record in records]
-    except OSError as error:
-        raise UserError(f"The Countdown file {path} cannot be read: {error.strerror}.") from None
-    except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
-        raise UserError(
-            f"{path} is no Countdown file (a JSON list of records with numbers and target): {error}."
-        ) from None
+    records = read_json(path)
+    what = "is no Countdown file (a JSON list of records with numbers and target)"
+    if not isinstance(records, list) or not records:
+        raise UserError(f"{path} {what}: it holds no list of records.")
     splits: dict[str, list[Item]] = {name: [] for name, _ in SPLITS}
-    for place, (numbers, target) in enumerate(rows):
+    seen: dict[str, int] = {}
+    for place, record in enumerate(records):
+        try:
+            numbers, target = _numbers(record["numbers"]), _target(record["target"])
+        except (ValueError, KeyError, TypeError, ArithmeticError) as error:
+            problem = f"no {error}" if isinstance(error, KeyError) else error
+            raise UserError(f"{path} {what}: record [{place}]: {problem}.") from None
         split = "train" if place < _FILE_TRAIN // 2 else "val" if place < _FILE_TRAIN else "test"
         identity = hashlib.sha256(f"{sorted(numbers)}={Fraction(target)}".encode()).hexdigest()[:16]
+        if identity in seen:
+            raise UserError(f"{path}: record [{place}] is the same instance as record [{seen[identity]}].")
+        seen[identity] = place
         splits[split].append(Item(identity, split, {"numbers": list(numbers), "target": target}))
     return splits
 

@@ -108,8 +108,8 @@ class Facts:
         return Grade(right, float(right), True, reason, answer[:200])
 
     def demonstration(self, item: Item) -> str:
-        """The answer."""
-        return f" {item.data['answers'][0]}"
+        """The answer, on one line."""
+        return f" {' '.join(item.data['answers'][0].split())}"
 
     def _files(self) -> dict[str, list[Document]]:
         if self._read is None:

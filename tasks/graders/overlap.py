@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.contracts import Grade
 from harness.errors import UserError
-from tasks.facts.squad import f1
+from tasks.facts.squad import f1, normalised
 from tasks.instructions import rouge
 
 _LONGEST = 2000
@@ -41,8 +41,8 @@ class Overlap:
 
 
 def squad_f1(answer: str, gold: str) -> float:
-    """Rajpurkar et al. 2016, section 6.1."""
-    return f1(answer, gold)
+    """Rajpurkar et al. 2016, section 6.1; 0 for a gold answer of articles and punctuation alone, which says nothing."""
+    return f1(answer, gold) if normalised(gold) else 0.0
 
 
 def rouge_l(answer: str, gold: str) -> float:

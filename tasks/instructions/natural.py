@@ -3,19 +3,21 @@
 `{"Definition": ["..."], "Positive Examples": [...], "Instances": [{"id", "input", "output": ["..."]}]}` (Wang et al.
 2022, arXiv 2204.07705), in the folder itself or in its `tasks/`. Which tasks are for testing stands in
 `splits/default/test_tasks.txt` where there is one, else a fifth is by the hash of its name; val is a tenth of the other
-tasks. An answer is right if it equals an accepted one after normalising; ROUGE-L stands beside it.
+tasks. An answer is right if it equals an accepted one after normalising; ROUGE-L stands beside it. Normalising drops
+case, ASCII punctuation and blanks, but no articles: `A` is an answer there.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from harness.contracts import Item
 from harness.errors import UserError
+from tasks.facts.squad import without_punctuation
 from tasks.instructions.described import Described
 from tasks.pool import content_id, split_of
+from tasks.records import read_json
 
 _SHARES = {"test": 0.2, "val": 0.1, "train": 0.7}
 _REST = {"val": 0.1, "train": 0.9}
@@ -39,14 +41,14 @@ def read_described(place: Path) -> dict[str, list[Described]]:
     return found
 
 
+def same_output(answer: str, gold: str) -> bool:
+    """Whether two outputs are equal after normalising; one of punctuation alone is compared as it stands."""
+    plain = without_punctuation(gold)
+    return without_punctuation(answer) == plain if plain else answer.split() == gold.split()
+
+
 def _task(file: Path, split: str) -> Described:
-    try:
-        content = json.loads(file.read_bytes().decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file}: not UTF-8 (byte {error.start}); save the file as UTF-8.") from None
-    except (json.JSONDecodeError, RecursionError) as error:
-        line = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise UserError(f"{file}{line}: not JSON.") from None
+    content = read_json(file)
     if not isinstance(content, dict):
         raise UserError(f"{file}: a {type(content).__name__} where a JSON object is needed.")
     definitions = content.get("Definition")
@@ -57,8 +59,12 @@ def _task(file: Path, split: str) -> Described:
     if not isinstance(instances, list) or not instances:
         raise UserError(f'{file}: no list under "Instances".')
     items = tuple(_item(file, index, one, split, definitions[0]) for index, one in enumerate(instances))
-    if len({item.id for item in items}) < len(items):
-        raise UserError(f"{file}: two of its instances have the same input.")
+    for key in ("id", "input"):
+        seen: dict[str, int] = {}
+        for index, one in enumerate(instances):
+            first = index if one.get(key) is None else seen.setdefault(str(one[key]), index)
+            if first != index:
+                raise UserError(f"{file}, Instances[{index}]: it has the same {key} as Instances[{first}].")
     return Described(file.stem, tuple(definitions), items)
 
 

@@ -22,10 +22,9 @@ from harness.errors import unknown
 from harness.parameters import DataPath
 from harness.registry import task
 from tasks.corpus import instructions as corpus
-from tasks.facts.squad import normalised
 from tasks.instructions import arithmetic
 from tasks.instructions.described import Described
-from tasks.instructions.natural import read_described
+from tasks.instructions.natural import read_described, same_output
 from tasks.instructions.rouge import rouge_l
 from tasks.pool import Fixed, Pool, split_of
 
@@ -107,13 +106,13 @@ class Instructions:
         if self.data is None:
             right = answer == golds[0]
             return Grade(right, float(right), True, "ok" if right else "wrong", answer[:200])
-        right = any(normalised(answer) == normalised(gold) for gold in golds)
+        right = any(same_output(answer, gold) for gold in golds)
         measures = {"exact": float(right), "rouge_l": max(rouge_l(answer, gold) for gold in golds)}
         return Grade(right, float(right), True, "ok" if right else "wrong", answer[:200], measures)
 
     def demonstration(self, item: Item) -> str:
-        """The output."""
-        return f" {item.data['answers'][0]}"
+        """The output, on one line."""
+        return f" {' '.join(item.data['answers'][0].split())}"
 
     def _folder(self) -> dict[str, list[Described]]:
         if self._read is None:

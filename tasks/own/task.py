@@ -189,7 +189,7 @@ def _check(rows: Sequence[tuple[Row, str]]) -> None:
             where = f"{other.record.file.name}, line {other.record.line}"
             raise row.record.fail(f"this question also stands in {where}, which is of another split")
     named = [row.record for row, _ in rows if row.record.data.get("id") is not None]
-    refuse_duplicates(named, [str(record.data["id"]) for record in named])
+    refuse_duplicates(named, [str(record.data["id"]) for record in named], "id")
     refuse_duplicates([row.record for row, _ in rows], [_identity(row) for row, _ in rows])
 
 

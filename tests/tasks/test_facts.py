@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -111,6 +112,31 @@ def test_a_bad_file_is_named_with_the_place(content: bytes, said: str, tmp_path:
     with pytest.raises(UserError, match=said) as error:
         load_task("facts", data=str(tmp_path)).items("train")
     assert str(tmp_path / "train.json") in str(error.value)
+
+
+def squad(*questions: dict[str, Any]) -> str:
+    return json.dumps({"data": [{"paragraphs": [{"context": "x is y", "qas": list(questions)}]}]})
+
+
+def test_an_id_that_comes_twice_is_refused(tmp_path: Path) -> None:
+    asked = {"id": "7", "question": "x?", "answers": [{"text": "y"}]}
+    (tmp_path / "test.json").write_text(squad(asked, {**asked, "question": "who?"}))
+    with pytest.raises(UserError, match=r"data\[0\]\.paragraphs\[0\]: the id '7' is already that of a question in"):
+        load_task("facts", data=str(tmp_path)).items("test")
+
+
+def test_a_question_asked_twice_is_one_item_with_all_answers(tmp_path: Path) -> None:
+    asked = {"id": "7", "question": "x?", "answers": [{"text": "y"}]}
+    (tmp_path / "test.json").write_text(squad(asked, {**asked, "id": "8", "answers": [{"text": "why"}]}))
+    (item,) = load_task("facts", data=str(tmp_path)).items("test")
+    assert item.data["answers"] == ["y", "why"]
+
+
+def test_an_answer_of_two_lines_is_written_on_one(tmp_path: Path) -> None:
+    (tmp_path / "test.json").write_text(squad({"question": "x?", "answers": [{"text": "y or\n z"}]}))
+    task = load_task("facts", data=str(tmp_path))
+    (item,) = task.items("test")
+    assert task.demonstration(item) == " y or z" and task.grade(item, task.demonstration(item)).correct
 
 
 def test_a_document_in_two_splits_is_refused(tmp_path: Path) -> None:

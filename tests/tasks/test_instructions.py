@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -110,7 +111,14 @@ def test_a_folder_of_natural_instructions() -> None:
         ('{"Definition": ["d"], "Instances": []}', '"Instances"'),
         ('{"Definition": ["d"], "Instances": [{"output": ["x"]}]}', r'Instances\[0\]: no text under "input"'),
         ('{"Definition": ["d"], "Instances": [{"input": "i", "output": []}]}', r'Instances\[0\]: no text'),
-        ('{"Definition":"d","Instances":[{"input": "i", "output": "x"}, {"input": "i", "output": "y"}]}', "same input"),
+        (
+            '{"Definition":"d","Instances":[{"input": "i", "output": "x"}, {"input": "i", "output": "y"}]}',
+            r'Instances\[1\]: it has the same input as Instances\[0\]',
+        ),
+        (
+            '{"Definition":"d","Instances":[{"id":1,"input":"i","output":"x"},{"id":1,"input":"j","output":"y"}]}',
+            r'Instances\[1\]: it has the same id as Instances\[0\]',
+        ),
     ],
 )  # fmt: skip
 def test_a_bad_file_is_named_with_the_place(content: str, said: str, tmp_path: Path) -> None:
@@ -118,6 +126,20 @@ def test_a_bad_file_is_named_with_the_place(content: str, said: str, tmp_path: P
     with pytest.raises(UserError, match=said) as error:
         load_task("instructions", data=str(tmp_path)).items("train")
     assert "task009.json" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("gold", "right", "wrong"),
+    [("A", "a.", "the"), ("?", " ? ", "!"), ("x\ny", "x y", "x"), ("The end", "the end", "end")],
+)
+def test_outputs_of_little_text_are_told_apart(gold: str, right: str, wrong: str, tmp_path: Path) -> None:
+    """Articles and punctuation may be the whole answer."""
+    task = {"Definition": "d", "Instances": [{"input": "i", "output": [gold]}]}
+    (tmp_path / "task009.json").write_text(json.dumps(task))
+    loaded = load_task("instructions", data=str(tmp_path))
+    (item,) = [item for split in ("train", "val", "test") for item in loaded.items(split)]
+    assert loaded.grade(item, loaded.demonstration(item)).correct
+    assert loaded.grade(item, right).correct and not loaded.grade(item, wrong).correct
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from harness import load_method, load_model, load_task
 from harness.contracts import LikelihoodTask
 from harness.engines.hf import HFEngine
 from harness.errors import UserError
-from harness.plan import refusal
+from harness.plan import lacking, refusal
 from tasks.own.templates import render
 from tests.contracts.test_tasks import HOSTILE, QUICK_SECONDS
 
@@ -186,6 +186,9 @@ def test_chatml_is_the_labs_own_template(tmp_path: Path) -> None:
 GOOD = {"prompt": "p", "answer": "a"}
 BAD: list[tuple[Any, str]] = [
     ("{", r"line 2: not JSON"),
+    ('{"prompt": "q", "answer": NaN}', r"line 2: not JSON \(NaN is no number\)"),
+    ('{"prompt": "q", "answer": ' + "9" * 5000 + "}", r"line 2: not JSON"),
+    ('{"prompt": "q\\ud800", "answer": "a"}', r"line 2: .ud800 is half a character"),
     ("[1]", r"line 2: a list where"),
     ({"answer": "a"}, r"line 2: no column 'prompt' \(there is: answer\)"),
     ({"prompt": "q"}, r"line 2: no column 'answer'"),
@@ -199,7 +202,7 @@ BAD: list[tuple[Any, str]] = [
     ({"messages": [TURN]}, r"line 2: messages has no turn of the user"),
     ({"messages": "hello"}, r"line 2: column 'messages' holds 'hello'"),
     ({"instruction": "q"}, r"line 2: no column 'output' \(there is: instruction\)"),
-    ({"prompt": "p", "answer": "b"}, r"line 2: it repeats line 1"),
+    ({"prompt": "p", "answer": "b"}, r"line 2: it repeats line 1 \(the same question\)"),
     ({"prompt": "q", "chosen": "a", "rejected": "b"}, r"line 2: preferences .* are mixed"),
     ({"prompt": "q", "chosen": "a"}, r"line 2: no column 'rejected' \(there is: chosen, prompt\)"),
     ({"prompt": "q", "chosen": "a", "rejected": "a"}, r"line 2: chosen and rejected are the same"),
@@ -235,6 +238,19 @@ def test_repetitions_are_named_across_files(tmp_path: Path) -> None:
     write(tmp_path / "test.jsonl", {"id": "7", "prompt": "s", "answer": "a"})
     with pytest.raises(UserError, match=r"test\.jsonl, line 1: it repeats train\.jsonl, line 2 \(id 7\)"):
         load_task("jsonl", data=str(tmp_path)).items("test", 1)
+
+
+def test_an_id_that_comes_twice_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "test.jsonl", {"id": 7, **GOOD}, {"id": "7", "prompt": "q", "answer": "a"})
+    with pytest.raises(UserError, match=r"test\.jsonl, line 2: it repeats line 1 \(id 7\)"):
+        load_task("jsonl", data=str(tmp_path)).items("test", 1)
+
+
+def test_a_gold_answer_without_a_word_is_refused(tmp_path: Path) -> None:
+    """SQuAD's normalising leaves nothing of it, so that every other text of that kind would be right."""
+    write(tmp_path / "test.jsonl", GOOD | {"answer": "The."})
+    with pytest.raises(UserError, match=r"line 1: its own grader does not accept the answer 'The\.'"):
+        load_task("jsonl", data=str(tmp_path), grader="f1").items("test", 1)
 
 
 def test_a_gold_answer_must_pass_its_grader(tmp_path: Path) -> None:
@@ -384,3 +400,24 @@ def test_a_busy_judge_is_asked_again_and_a_missing_one_stops_the_run(judged: Cal
     Court.answers = [(500, "")] * 4
     with pytest.raises(UserError, match="answers 500"):
         judged("blue once more")
+
+
+def test_a_method_without_anything_to_learn_from_is_refused_beforehand(tmp_path: Path) -> None:
+    write(tmp_path / "test.jsonl", GOOD)
+    task = load_task("jsonl", data=str(tmp_path))
+    assert lacking(load_method("base"), task) is None
+    for name in ("sft", "grpo", "es"):
+        assert lacking(load_method(name), task) == "jsonl has no train items, training needs 1 or more."
+    assert lacking(load_method("few-shot", shots=2), task) == "jsonl has no train items, the method needs 2 or more."
+    write(tmp_path / "train.jsonl", {"prompt": "q", "answer": "a"})
+    task = load_task("jsonl", data=str(tmp_path))
+    assert lacking(load_method("sft"), task) is None
+    assert lacking(load_method("few-shot", shots=2), task) == "jsonl has 1 train items, the method needs 2 or more."
+    assert "without training problems" in str(lacking(load_method("sft"), load_task("math-500")))
+
+
+def test_what_is_scored_by_likelihoods_is_not_answered_several_times(tmp_path: Path) -> None:
+    write(tmp_path / "test.jsonl", {"prompt": "q", "chosen": "a", "rejected": "b"})
+    task = load_task("jsonl", data=str(tmp_path))
+    for name in ("few-shot", "majority-vote", "best-of-n"):
+        assert "is scored by likelihoods" in str(refusal(load_method(name), task))
