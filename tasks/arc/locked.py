@@ -64,6 +64,14 @@ def lock(seconds: int, size: int, output: int) -> None:
         raise OSError(ctypes.get_errno(), "the kernel does not take the filter of system calls")
 
 
+def whole(cell: object) -> int:
+    """A cell as a number, whatever type counts it; ValueError for 1.5 and for text."""
+    number = int(cell)  # type: ignore[call-overload]
+    if number != cell:
+        raise ValueError(cell)
+    return number
+
+
 def outcomes(program: str, grids: list) -> list[dict]:
     """What `transform` of the program makes of each grid, on its own copy."""
     scope: dict = {"__name__": "program"}
@@ -77,7 +85,7 @@ def outcomes(program: str, grids: list) -> list[dict]:
         try:
             made = transform(copy.deepcopy(grid))
             rows = made.tolist() if hasattr(made, "tolist") else made
-            found.append({"grid": [[int(cell) for cell in row] for row in rows]})
+            found.append({"grid": [[whole(cell) for cell in row] for row in rows]})
         except BaseException as error:  # noqa: BLE001
             found.append({"failed": type(error).__name__})
     return found

@@ -155,6 +155,7 @@ ALLOWED = {
     "plain": program("return [row[::-1] for row in grid]"),
     "modules": "import math, re, collections, itertools\n" + program("return [row[::-1] for row in grid]"),
     "numpy": "import numpy as np\n" + program("return np.array(grid)[:, ::-1]"),
+    "floats": "import numpy as np\n" + program("return np.array(grid, float)[:, ::-1]"),
     "prints": program("print('x' * 10000)", "return [row[::-1] for row in grid]"),
     "changes its input": program("for row in grid: row.reverse()", "return grid"),
 }
@@ -185,6 +186,8 @@ FORBIDDEN = {
     "no grid": program("return 7"),
     "ragged": program("return [[1], [1, 2]]"),
     "colour 10": program("return [[10]]"),
+    "halves": program("return [[cell + 0.5 for cell in row[::-1]] for row in grid]"),
+    "text": program("return [''.join(map(str, row[::-1])) for row in grid]"),
     "too large": program("return [[1] * 31]"),
     "forged": "import os\nos.write(1, b'[' * 100000)\n" + program("return grid"),
 }
@@ -281,7 +284,7 @@ PAIR = '[{"input": [[1]], "output": [[2]]}]'
     ("content", "message"),
     [
         ("{\n1", r"bad.json, line 2: not JSON"),
-        (b"\xff", r"bad.json: not UTF-8 \(byte 0\)"),
+        (b"\xff", r"bad.json, line 1: not UTF-8 \(byte 0\)"),
         ("[]", r"bad.json: a list where"),
         ("{}", r'bad.json: no list of pairs under "train"'),
         ('{"train": ' + PAIR + "}", r'bad.json: no list of pairs under "test"'),
