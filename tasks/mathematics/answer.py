@@ -3,6 +3,8 @@
 The last `\\boxed{...}` (or `\\fbox{...}`, or `\\boxed 7`) with balanced braces counts, else what follows the last
 "answer is" on its line; only what follows the last `</think>` is read. Equal texts and plain numbers are compared
 here, exactly; only what is left is asked of math-verify, and nothing that it would reject is accepted on the way.
+Powers of powers of numbers, powers with more than four digits above and factorials of more than three are not worked
+out (`too_large`), unless the gold answer has such a part itself.
 """
 
 from __future__ import annotations
@@ -16,6 +18,11 @@ from tasks.mathematics.verifier import VERIFIER, Verdict
 MOST_CHARACTERS = 300
 _NUMBER = re.compile(r"[-+]?(?:[0-9]{1,20}|[0-9]{1,3}(?:,[0-9]{3}){1,6})(?:\.[0-9]{1,20})?")
 _BARE = re.compile(r" ?([-+]?[0-9.,]{1,20}[0-9]|[0-9A-Za-z])(?![0-9A-Za-z])")
+_TOWER = re.compile(
+    r"\^ ?\{? ?[0-9]+ ?\^"  # 9^{9^
+    r"|\^ ?\{? ?[0-9]{5,}"  # 2^{100000
+    r"|[0-9]{4,} ?\)? ?!"  # 1000!
+)
 _IS = "answer is"
 
 
@@ -57,6 +64,8 @@ def same_answer(gold: str, answer: str) -> Verdict:
         return Verdict(one == other, "same" if one == other else "different")
     if not answer.strip() or len(answer) > MOST_CHARACTERS or "\x00" in answer:
         return Verdict(False, "different")
+    if _TOWER.search(answer) and not _TOWER.search(gold):
+        return Verdict(False, "too_large")
     return VERIFIER.same(gold, answer)
 
 

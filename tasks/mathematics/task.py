@@ -61,7 +61,7 @@ class Mathematics:
         return f"{_REQUEST}\n\nProblem:\n{problem}\n\nSolution:\n"
 
     def grade(self, item: Item, completion: str) -> Grade:
-        """`reason` is ok, different, timeout, verifier_failed, or why there is no answer to read."""
+        """`reason` is ok, different, too_large, timeout, verifier_failed, or why there is no answer to read."""
         found = find_answer(completion)
         groups = [f"{name} {value}" for name, value in item.data["groups"].items()]
         if found.text is None:

@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 from harness.errors import UserError
 
 _START_SECONDS = 120.0
-Reason = Literal["same", "different", "timeout", "verifier_failed", "unreadable_gold"]
+Reason = Literal["same", "different", "too_large", "timeout", "verifier_failed", "unreadable_gold"]
 
 
 class Verdict(NamedTuple):

@@ -153,6 +153,24 @@ def test_a_forked_process_has_its_own_worker() -> None:
     verifier.close()
 
 
+@pytest.mark.parametrize(
+    "tower",
+    ["9^{9^{9}}", "9 ^ 9 ^ 9", "10^{10^{10}}", "2^{100000000}", "2^100000", "999999!", "(1234)!", "17^{17^{17}} + 1"],
+)
+def test_a_tower_is_refused_at_once(tower: str) -> None:
+    task = load_task("math-500", data=str(DATA))
+    item = task.items("test")[0]
+    started = time.perf_counter()
+    grade = task.grade(item, f"\\boxed{{{tower}}}")
+    assert time.perf_counter() - started < 0.05
+    assert not grade.correct and grade.reason == "too_large"
+
+
+def test_towers_that_the_gold_answer_has_too_are_compared() -> None:
+    assert same_answer("2^{2^{3}}", "2^{2^3}").same and not same_answer("2^{2^{3}}", "2^{2^{2}}").same
+    assert same_answer("x^{y^2}", "x^{y^{2}}").same and same_answer("1024", "2^{10}").same
+
+
 def test_gold_is_right_in_other_words_and_groups_are_measured() -> None:
     task = load_task("math-500", data=str(DATA))
     item = task.items("test")[0]
