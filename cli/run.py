@@ -125,7 +125,7 @@ def _spec(
 
     from harness.control import as_control
     from harness.models import load_model
-    from harness.plan import check_evaluation, control_refusal, refusal, training_refusal
+    from harness.plan import check_evaluation, control_refusal, lacking, refusal, training_refusal
     from harness.registry import find_method, find_task
     from harness.spec import Budget, EvaluationProtocol, RunSpec
     from harness.training import read_training
@@ -154,6 +154,9 @@ def _spec(
     if reason is not None:
         raise UserError(f"{method}: {reason}")
     check_evaluation(task_instance, protocol)
+    reason = lacking(pipeline, task_instance)
+    if reason is not None:
+        raise UserError(reason)
     return RunSpec(
         method=resolved,
         task=resolved_task,

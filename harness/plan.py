@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from harness.contracts import Control, Offer, Pipeline, Stage, Task, Train
+from harness.contracts import Control, LikelihoodTask, Offer, Pipeline, Stage, Task, Train
 from harness.errors import UserError, unknown
 from harness.registry import find_task, methods, tasks
 from harness.spec import EvaluationProtocol, ModelReference, Probe
@@ -86,6 +86,23 @@ def control_refusal(pipeline: Pipeline, control: Control | None) -> str | None:
     return f"control={control} destroys what a method trains on, and this one trains on nothing: leave the control out."
 
 
+def lacking(pipeline: Pipeline, task: Task) -> str | None:
+    """None if the task has the training items that the pipeline learns from or shows, else why not; reads its data."""
+    trains = any(isinstance(stage, Train) for stage in pipeline.stages)
+    wanted = max(pipeline.few_shot, int(trains))
+    if not wanted:
+        return None
+    try:
+        there = len(task.items("train", wanted))
+    except UserError as error:
+        return str(error)
+    if there >= wanted:
+        return None
+    return (
+        f"{task.name} has {there or 'no'} train items, {'training' if trains else 'the method'} needs {wanted} or more."
+    )
+
+
 def check_evaluation(task: Task, evaluation: EvaluationProtocol) -> None:
     """Raise UserError, before anything is trained, if the task or the engines cannot score by this protocol."""
     if evaluation.engine not in EVALUATION_ENGINES:
@@ -110,6 +127,9 @@ def protocol_probes(evaluation: EvaluationProtocol) -> tuple[Probe, ...]:
 
 def _reason(pipeline: Pipeline, task: Task, model: ModelReference | None) -> tuple[str, str | None] | None:
     """Why not, and a hint where the components themselves suggest one."""
+    if (pipeline.few_shot or pipeline.repeated) and isinstance(task, LikelihoodTask):
+        why = "worked examples" if pipeline.few_shot else "several answers"
+        return f"{why} refused: {task.name!r} is scored by likelihoods, nothing is written.", None  # type: ignore[attr-defined]
     if pipeline.few_shot and "demonstrations" not in task.offers:
         return f"worked examples refused: they need demonstrations, {_offers(task)}.", None
     for stage in pipeline.stages:

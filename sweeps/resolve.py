@@ -18,7 +18,7 @@ from typing import Any
 from harness.contracts import Control, Pipeline
 from harness.errors import UserError
 from harness.parameters import Parameter
-from harness.plan import check_evaluation, control_refusal, refusal, training_refusal, unused_options
+from harness.plan import check_evaluation, control_refusal, lacking, refusal, training_refusal, unused_options
 from harness.registry import Entry, find_method, find_task
 from harness.spec import Component, EvaluationProtocol, ModelReference, Retention, RunSpec
 from harness.sweep_record import Refusal
@@ -140,6 +140,7 @@ def resolve(file: SweepFile, document: Document, model: ModelReference) -> Sweep
                 refusal(pipeline, task, model)
                 or training_refusal(pipeline, arm.training, _curve(file))
                 or control_refusal(pipeline, arm.control)
+                or lacking(pipeline, task)
             )
         if reason is None:
             arms.append(arm)
