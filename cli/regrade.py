@@ -8,7 +8,7 @@ import typer
 
 from cli.options import RUNS, Json, Runs
 from cli.output import show
-from harness.errors import unknown
+from harness.errors import UserError, unknown
 
 
 def regrade(
@@ -17,7 +17,10 @@ def regrade(
     runs: Runs = RUNS,
     json: Json = False,
 ) -> None:
-    """Grade stored answers again; new verdicts become rows beside the old ones (beyondrl ingest)."""
+    """Grade stored answers again; new verdicts become rows beside the old ones (beyondrl ingest).
+
+    Without names, runs that cannot be graded again are listed with the reason, and the others are graded.
+    """
     from harness.record import all_runs
     from harness.regrade import regrade as grade_again
 
@@ -30,8 +33,15 @@ def regrade(
         raise unknown(f"finished run in {runs}", missing[0], known, "beyondrl query 'SELECT run_id FROM runs'")
     chosen = [known[name] for name in run] if run else list(done)
     rows = []
+    refused: list[str] = []
     for one in chosen:
-        found = grade_again(one)
+        try:
+            found = grade_again(one)
+        except UserError as error:
+            if run:
+                raise
+            refused.append(str(error))
+            continue
         rows.append(
             {
                 "run": found.run_id,
@@ -43,4 +53,7 @@ def regrade(
                 "changed": found.changed,
             }
         )
-    show(rows, json, empty=f"There are no finished runs in {runs} to grade again.")
+    if rows or not refused:
+        show(rows, json, empty=f"There are no finished runs in {runs} to grade again.")
+    if refused:
+        raise UserError("\n".join(refused))

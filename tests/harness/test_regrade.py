@@ -88,3 +88,15 @@ def test_no_model_is_loaded(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) 
 def test_an_unknown_run_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["regrade", "0123456789abcdef", "--runs", str(tmp_path)]) == 2
     assert "0123456789abcdef" in capsys.readouterr().err
+
+
+def test_a_run_that_cannot_be_graded_again_does_not_keep_the_others_from_it(
+    run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = run_to_end(make_spec("base", task="filler"), tmp_path)
+    capsys.readouterr()
+    assert main(["regrade", "--runs", str(tmp_path)]) == 2
+    said = capsys.readouterr()
+    assert run.read_spec().run_id in said.out
+    reason = "'filler' is scored by likelihoods, it has no answers to grade again."
+    assert said.err == f"Run {other.read_spec().run_id}: {reason}\n"
