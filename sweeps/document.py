@@ -67,11 +67,13 @@ class Document:
 
 
 def scalar(text: str) -> Any:
-    """The value of one YAML scalar or flow list, as in `-p rank=8`; text that is no YAML stands for itself."""
+    """The value of one YAML scalar, flow list or flow mapping, as in `-p rank=8`; other text stands for itself."""
     try:
-        return Document.parse(text, "value").data
+        value = Document.parse(text, "value").data
     except UserError:
         return text
+    block = isinstance(value, (dict, list)) and text.lstrip()[:1] not in ("[", "{")  # `answer: (.+)` is a pattern
+    return text if block else value
 
 
 class _Loader(yaml.SafeLoader):

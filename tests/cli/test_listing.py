@@ -58,7 +58,10 @@ def test_doctor_sees_a_place_that_cannot_be(say: Say) -> None:
 
 
 def test_settings_are_read_as_in_sweep_files() -> None:
-    assert settings(["rate=1e-3", "flag=true", "name=a b", "list=[1, 2]", "text=a=b"], "-p") == {
+    given = ["rate=1e-3", "flag=true", "name=a b", "list=[1, 2]", "text=a=b", "map={a: 1}", "pattern=answer: (.+)"]
+    assert settings(given, "-p") == {
+        "map": {"a": 1},
+        "pattern": "answer: (.+)",
         "rate": 0.001,
         "flag": True,
         "name": "a b",
