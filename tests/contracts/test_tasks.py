@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from harness import load_task
 from harness.contracts import Item, Likelihood, LikelihoodTask, Prompt, Task
@@ -49,6 +52,58 @@ HOSTILE = {
     "fullwidth answer": "#３＋４ <answer>３＋４</answer>",
     "lambda": "#(lambda: 0)() <answer>(lambda: 0)()</answer>",
 }
+
+PIECES = (
+    *(
+        "<answer>",
+        "</answer>",
+        "<think>",
+        "</think>",
+        "####",
+        "#",
+        "\\boxed{",
+        "}",
+        "\\frac{1}{2}",
+        "answer is",
+        "unknown",
+    ),
+    *(
+        "\n",
+        "\n\n",
+        " ",
+        "\t",
+        "\r\n",
+        "```python\n",
+        "\n```",
+        "Question:",
+        "def transform(g):",
+        "lambda",
+        "__import__",
+    ),
+    *(
+        "7",
+        "12",
+        "-3",
+        "1/2",
+        "3.5",
+        "1,000",
+        "1e9",
+        "\u0663",
+        "\uff13",
+        "\u2212",
+        "\xd7",
+        "+",
+        "*",
+        "/",
+        "(",
+        ")",
+        "=",
+        "^",
+        "**",
+    ),
+    *("_", "\x00", "\ud800", "\U0001f600", "$", "%", "the", "A", "1 2 3 4"),
+)
+"""What graders look for, and what they must not fall over."""
 
 
 def _levels() -> list[tuple[str, str | None]]:
@@ -119,6 +174,29 @@ def test_hostile_text_is_wrong_and_quick(task: Task, name: str) -> None:
     assert min(seconds) < QUICK_SECONDS
     assert not grade.correct and grade.reward <= 0
     assert grade.reason and grade.reason != "ok"
+
+
+@settings(
+    max_examples=30,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.differing_executors],
+)
+@given(data=st.data())
+def test_any_text_is_graded(task: Task, gold: Gold, data: st.DataObject) -> None:
+    """Pieces of answers, prompts and of what graders look for, in any order: a verdict at once, and again."""
+    item, *others = task.items("val", 3)
+    pieces = [*PIECES, text_of(task.prompt(item)), *(gold(one) for one in (item, *others))]
+    piece = st.one_of(st.sampled_from(pieces), st.text(max_size=8))
+    text = "".join(data.draw(st.lists(piece, max_size=12)))
+    started = time.perf_counter()
+    grade = task.grade(item, text)
+    assert time.perf_counter() - started < 1 or "\\boxed" in text
+    assert grade.reason and grade.correct == (grade.reason == "ok")
+    assert grade.well_formed if grade.correct else grade.reward < 1
+    assert math.isfinite(grade.reward) and all(map(math.isfinite, grade.measures.values()))
+    assert task.grade(item, text) == grade
 
 
 def test_a_grade_is_the_same_each_time(task: Task, gold: Gold) -> None:
