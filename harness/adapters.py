@@ -19,6 +19,8 @@ def attach(model: Any, config: Any, seed: int) -> Any:
     import torch
     from peft import get_peft_model
 
+    if hasattr(model, "peft_config"):
+        raise UserError("The start model is an adapter that cannot be merged, so nothing can be trained on it.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:

@@ -77,6 +77,15 @@ class _Build:
     parts: tuple[tuple[Part, dict[str, str]], ...]
     """Each part, and the composition's name of each of its parameters."""
 
+    def digests(self, **values: Any) -> dict[str, str]:
+        """What parts say of the content behind their parameters, by the composition's names."""
+        found: dict[str, str] = {}
+        for part, names in self.parts:
+            if hasattr(part.build, "digests"):
+                own = part.build.digests(**{key: values[name] for key, name in names.items()})
+                found |= {names[key]: digest for key, digest in own.items()}
+        return found
+
     def __call__(self, **values: Any) -> Pipeline:
         own = {names[key] for _, names in self.parts for key in names}
         pipeline = self.method.create(**{key: value for key, value in values.items() if key not in own})

@@ -26,8 +26,9 @@ Offer = Literal["demonstrations", "verifier", "preferences", "documents", "descr
 sampling and grading where there is a grader), documents, descriptions of itself."""
 Control = Literal["shuffled", "constant"]
 """A negative control: what is done to a run's training signal, see `harness.control`."""
-Signal = Literal["gradient", "fitness"]
-"""What an objective gives and an optimiser takes: a differentiable loss, or one number a candidate."""
+Signal = Literal["gradient", "fitness", "activations"]
+"""What an objective gives and an optimiser takes: a differentiable loss, one number a candidate, or pairs of texts to
+compare the activations of."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,39 @@ class ModelHandle:
         return tokenizer
 
 
+@dataclass(frozen=True)
+class AdapterHandle(ModelHandle):
+    """A PEFT adapter directory as a model: its base with the adapter merged in, or kept on it where it cannot be."""
+
+    base: ModelHandle
+
+    def configuration(self) -> dict[str, Any]:
+        return self.base.configuration()
+
+    @property
+    def parameters(self) -> int:
+        return self.base.parameters
+
+    @property
+    def has_chat_template(self) -> bool:
+        return self.base.has_chat_template
+
+    def linear_layers(self) -> LinearLayers:
+        return self.base.linear_layers()
+
+    def model(self, **options: Any) -> PreTrainedModel:
+        from harness.adapters import merged, open_adapter
+
+        adapted = open_adapter(self.base.model(**options), self.path)
+        try:
+            return merged(adapted)  # type: ignore[no-any-return]
+        except UserError:  # what cannot be merged answers the same with its adapter on it; it cannot be trained
+            return adapted  # type: ignore[no-any-return]
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        return self.base.tokenizer()
+
+
 def load_model(name: str) -> ModelHandle:
     """Resolve `name`; raises UserError when there is no such model or it cannot be had."""
     shipped = WEIGHTS / name
@@ -80,6 +113,8 @@ def load_model(name: str) -> ModelHandle:
         return ModelHandle(name, shipped, _digest(shipped))
     local = Path(name)
     if local.is_dir():
+        if (local / "adapter_config.json").exists():
+            return _adapter(local)
         if not (local / "config.json").exists():
             raise UserError(f"{name} holds no config.json, so it is not a transformers model directory.")
         return ModelHandle(str(local), local, _digest(local))
@@ -93,6 +128,17 @@ def load_model(name: str) -> ModelHandle:
 def shipped_models() -> dict[str, Path]:
     """The models that come with the project, by name."""
     return {path.parent.name: path.parent for path in sorted(WEIGHTS.glob("*/config.json"))}
+
+
+def _adapter(folder: Path) -> AdapterHandle:
+    base_name = json.loads((folder / "adapter_config.json").read_text()).get("base_model_name_or_path")
+    if not base_name:
+        raise UserError(f"The adapter {folder} does not say which base it was made for (adapter_config.json).")
+    base = load_model(str(base_name))
+    files = [folder / "adapter_config.json", *sorted(folder.glob("adapter_model.*"))]
+    own = _digest_of(tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files))
+    revision = hashlib.sha256(f"{base.revision} {own}".encode()).hexdigest()[:16]
+    return AdapterHandle(str(folder), folder, revision, base)
 
 
 def _from_hub(name: str) -> ModelHandle:

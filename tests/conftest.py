@@ -56,6 +56,7 @@ QUICK: dict[str, dict[str, object]] = {
     "es-paper": {"population": 4, "prompts": 12, "examples": 16, "sigma": 0.02},
     "eggroll": {"population": 4, "prompts": 12, "examples": 16, "sigma": 0.05},
     "mezo": {"batch_size": 4, "examples": 16, "learning_rate": 1e-5},
+    "steering": {"prompts": 64, "samples": 8, "batch_size": 2, "sampling_share": 0.9, "strength": 4.0},
     "few-shot": {"shots": 2},
     "sft-dpo": {
         "prompts": 64, "samples": 8, "batch_size": 4, "learning_rate": 1e-4, "dpo_learning_rate": 1e-4,

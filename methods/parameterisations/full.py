@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from harness.errors import UserError
 from harness.parts import parameterisation
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ class Full:
 
     def attach(self, policy: Policy, seed: int) -> Policy:
         """Every parameter of the policy becomes trainable; nothing is drawn."""
+        if hasattr(policy.model, "peft_config"):
+            raise UserError("The start model is an adapter that cannot be merged, so it cannot be trained as a whole.")
         policy.model.requires_grad_(True)
         return replace(policy, kind="full")
 

@@ -1,7 +1,7 @@
 """MoA: a mixture of LoRA, parallel adapter and prompt experts in every block, and its homogeneous control.
 
-arXiv 2506.05928, section 3. Settings of the published scripts: LoRA of rank 8 and alpha 8, a bottleneck of 16, 10 prompt
-vectors, a router with 4 inner units an expert. They train at 7.5e-4 (LLaMA) or 1e-4 (the port to other models): 10
+arXiv 2506.05928, section 3. Settings of the published scripts: LoRA of rank 8 and alpha 8, a bottleneck of 16, 10
+prompt vectors, a router with 4 inner units an expert. They train at 7.5e-4 (LLaMA) or 1e-4 (the port to others): 10
 times full fine-tuning's rate lies between. `moa` mixes softly; `moa-sparse` leaves experts out below a threshold and
 has no prompt expert; `moe-lora` mixes LoRAs only (arXiv 2309.05444). The tuners are `methods.tuners.moa` and
 `methods.tuners.moe_lora`.

@@ -23,6 +23,7 @@ Scale = Literal["keep", "unit"]
 """The new scale: `keep` that of the source (alpha / r as it was), `unit` 1 (alpha = rank)."""
 OVERSAMPLING, POWER_ITERATIONS = 10, 2
 _DEAD = 1e-12  # relative to the largest singular value
+_SINGULAR = 1e-6  # of a triangle's diagonal, relative; rounding in float64 grows by its inverse
 
 
 @dataclass(frozen=True)
@@ -57,17 +58,17 @@ def squeeze(source: LowRank, rank: int | None = None, energy: float | None = Non
     """
     import torch
 
-    q_b, r_b = torch.linalg.qr(source.up.double())
-    q_a, r_a = torch.linalg.qr(source.down.double().T)
+    up, down = source.up.double(), source.down.double().T
+    r_b, r_a = torch.linalg.qr(up, mode="r").R, torch.linalg.qr(down, mode="r").R
     u, s, vh = torch.linalg.svd(source.scale * r_b @ r_a.T)
     t = chosen_rank(s, source.rank, rank, energy)
     new = source.scale if scale == "keep" else 1.0
-    half = _live_halves(s[:t], source)
-    up = q_b @ u[:, :t] * (s[:t].sqrt() / new**0.5)
-    down = (half / new**0.5)[:, None] * (vh[:t] @ q_a.T)
-    module = LowRank(up.to(source.up.dtype), down.to(source.down.dtype), new)
-    left, right = _transport(r_b, r_a, u[:, :t], s[:t], half, vh[:t], new)
-    return Squeezed(module, s, left, right)
+    ends = u[:, :t] * (s[:t].sqrt() / new**0.5), vh[:t].T * (_live_halves(s[:t], source) / new**0.5)
+    left, right = _solved(r_b, ends[0]), _solved(r_a, ends[1])
+    new_up = up @ left if left is not None else torch.linalg.qr(up).Q @ ends[0]
+    new_down = down @ right if right is not None else torch.linalg.qr(down).Q @ ends[1]
+    module = LowRank(new_up.to(source.up.dtype), new_down.T.to(source.down.dtype).contiguous(), new)
+    return Squeezed(module, s, left, None if right is None else right.T)
 
 
 def squeeze_randomised(source: LowRank, rank: int, generator: torch.Generator, scale: Scale = "keep") -> Squeezed:
@@ -142,27 +143,15 @@ def _live_halves(s: torch.Tensor, source: LowRank) -> torch.Tensor:
     return torch.where(dead, torch.full_like(s, rows if rows > 0 else 1.0), s.sqrt())
 
 
-def _transport(
-    r_b: torch.Tensor,
-    r_a: torch.Tensor,
-    u: torch.Tensor,
-    s: torch.Tensor,
-    half: torch.Tensor,
-    vh: torch.Tensor,
-    new: float,
-) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """M and N with B' = B M and A' = N A; None where a factor's triangle is too near singular to be inverted."""
+def _solved(triangle: torch.Tensor, ends: torch.Tensor) -> torch.Tensor | None:
+    """R^-1 ends, so that a new factor is the old one times it and no orthogonal factor has to be formed (Q = B R^-1);
+    None where R is too near singular for that."""
     import torch
 
-    def inverted(triangle: torch.Tensor, other: torch.Tensor, upper: bool) -> torch.Tensor | None:
-        diagonal = triangle.diagonal().abs()
-        if float(diagonal.min()) <= 1e-10 * float(diagonal.max()):
-            return None
-        return torch.linalg.solve_triangular(triangle, other, upper=upper)
-
-    left = inverted(r_b, u * (s.sqrt() / new**0.5), True)
-    right = inverted(r_a, (vh.T * (half / new**0.5)), True)
-    return left, None if right is None else right.T
+    diagonal = triangle.diagonal().abs()
+    if triangle.shape[0] != triangle.shape[1] or float(diagonal.min()) <= _SINGULAR * float(diagonal.max()):
+        return None
+    return torch.linalg.solve_triangular(triangle, ends, upper=True)
 
 
 def _shape(source: LowRank) -> tuple[int, int]:

@@ -8,14 +8,16 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from harness.adapters import is_adapter, open_adapter
 from harness.contracts import Train
+from harness.errors import UserError
 from harness.export import export
 from harness.models import load_model
 from harness.policy import digest_of
 from harness.record import RunDirectory
 from harness.registry import load_method, methods
 from harness.training import Training
-from tests.conftest import PROTOCOL, QUICK, kill_when, make_spec, place, run_to_end
+from tests.conftest import PROTOCOL, QUICK, kill_when, make_spec, place, quick, run_to_end
 
 EVERY = sorted(methods())
 TRAINED = [name for name in EVERY if load_method(name).stages]
@@ -128,16 +130,18 @@ def test_only_declared_tensors_change(name: str, finished: dict[str, RunDirector
     start = dict(load_model("lab").model().named_parameters())
     directory = finished[name]
     declared = directory.read_result().stages[-1].trainable_parameters
-    if (directory.model / "adapter_config.json").exists():
-        from peft import PeftModel
-
-        adapted = PeftModel.from_pretrained(load_model("lab").model(), str(directory.model))
-        tuned = {n: p for n, p in adapted.named_parameters() if "lora_" in n or "modules_to_save" in n}
+    if is_adapter(directory.model):
+        adapted = open_adapter(load_model("lab").model(), directory.model)
+        plain = {
+            n: n.replace("base_model.model.", "").replace("base_layer.", "") for n, _ in adapted.named_parameters()
+        }
+        tuned = {n: p for n, p in adapted.named_parameters() if plain[n] not in start}
         assert sum(p.numel() for p in tuned.values()) == declared
-        assert any(p.abs().sum() > 0 for n, p in tuned.items() if "lora_B" in n)
+        ids = torch.arange(8)[None]
+        untouched = load_model("lab").model()(ids).logits
+        assert not torch.equal(adapted(ids).logits, untouched)
         with adapted.disable_adapter():
-            ids = torch.arange(8)[None]
-            assert torch.equal(adapted(ids).logits, load_model("lab").model()(ids).logits)
+            assert torch.equal(adapted(ids).logits, untouched)
     else:
         final = dict(load_model(str(directory.model)).model().named_parameters())
         moved = sum(p.numel() for n, p in final.items() if not torch.equal(p, start[n]))
@@ -151,13 +155,17 @@ def test_only_declared_tensors_change(name: str, finished: dict[str, RunDirector
 @pytest.mark.parametrize("name", TRAINED)
 def test_export_and_reload_gives_the_same_logits(name: str, finished: dict[str, RunDirectory], tmp_path: Path) -> None:
     directory = finished[name]
-    exported = load_model(str(export(directory.path, "hf", tmp_path / "hf"))).model().eval()
     ids = torch.arange(3, 19)[None]
-    if (directory.model / "adapter_config.json").exists():
-        from peft import PeftModel
-
-        folder = export(directory.path, "peft", tmp_path / "peft")
-        original = PeftModel.from_pretrained(load_model("lab").model(), str(folder)).eval()
-    else:
+    if not is_adapter(directory.model):
+        exported = load_model(str(export(directory.path, "hf", tmp_path / "hf"))).model().eval()
         original = load_model(str(directory.model)).model().eval()
-    torch.testing.assert_close(exported(ids).logits, original(ids).logits)  # float32: a merge rounds
+        torch.testing.assert_close(exported(ids).logits, original(ids).logits)
+        return
+    folder = export(directory.path, "peft", tmp_path / "peft")
+    original = open_adapter(load_model("lab").model(), folder).eval()
+    if getattr(load_method(name, **quick(name)).stages[-1].parameterisation, "mergeable", True):
+        exported = load_model(str(export(directory.path, "hf", tmp_path / "hf"))).model().eval()
+        torch.testing.assert_close(exported(ids).logits, original(ids).logits)  # float32: a merge rounds
+    else:
+        with pytest.raises(UserError, match="cannot be merged"):
+            export(directory.path, "hf", tmp_path / "hf")
