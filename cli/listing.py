@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.options import RUNS, Json, Runs
-from cli.output import show
+from cli.output import console, show
 from harness.errors import unknown
 
 Rows = list[dict[str, Any]]
@@ -18,6 +18,13 @@ _SHOWN = {
     "parameterisations": ("parameterisation", "parameters", "learning rate", "summary"),
 }
 """Columns of a table that would be too wide with all of them; JSON has them all."""
+_NARROW = {
+    "tasks": ("task", "lab level", "lab base %", "summary"),
+    "methods": ("method", "summary"),
+    "models": ("model", "parameters", "path"),
+    "parameterisations": ("parameterisation", "summary"),
+}
+"""The same for a terminal of 80 columns; `beyondrl list NAME` has the rest."""
 
 
 def list_kind(
@@ -46,7 +53,10 @@ def list_kind(
         show([{"listing": f"beyondrl list {name}"} for name in listings], json)
         return
     if kind in listings:
-        show(listings[kind](runs), json, _SHOWN.get(kind, ()), empty=f"There are no {kind} yet.")
+        rows = listings[kind](runs)
+        if kind == "pairs" and not json:
+            rows = _by_method(rows)
+        show(rows, json, _SHOWN.get(kind, ()), f"There are no {kind} yet.", _NARROW.get(kind, ()))
         return
     from harness.parts import find_parameterisation, optimisers, parameterisations
     from harness.registry import Entry, find_method, methods, tasks
@@ -58,7 +68,47 @@ def list_kind(
         entries[kind] = find_parameterisation(kind)
     if kind not in entries:
         raise unknown("listing, method, task or part", kind, [*listings, *entries])
-    show([_parameter_row(one) for one in entries[kind].parameters.values()], json, empty=f"{kind} has no parameters.")
+    if not json:
+        _describe(entries[kind])
+    rows = [_parameter_row(one) for one in entries[kind].parameters.values()]
+    show(rows, json, empty=f"{kind} has no parameters.", narrow=("parameter", "default", "tuned", "help"))
+
+
+def _describe(entry: Any) -> None:
+    """What an entry is, before its parameters."""
+    said = {
+        kind: text
+        for kind, text in (
+            (f"{entry.name} (version {entry.version})", entry.summary),
+            ("levels", ", ".join(getattr(entry, "levels", ()))),
+            ("source", entry.source),
+        )
+        if text
+    }
+    lab = _lab(entry) if getattr(entry, "lab", None) is not None else {}
+    if lab:
+        said["lab"] = f"model {lab['lab model']} has {lab['lab base %']}% at level {lab['lab level']}, untouched"
+    for kind, text in said.items():
+        console().print(f"{kind}: {text}", highlight=False, markup=False, soft_wrap=False)
+    console().print()
+
+
+def _by_method(rows: Rows) -> Rows:
+    """Pairs as a line a method, and the reasons for what it may not train on, tasks of one reason together."""
+    methods: dict[str, Rows] = {}
+    for row in rows:
+        methods.setdefault(row["method"], []).append(row)
+    found = []
+    for method, its in methods.items():
+        reasons: dict[str, list[str]] = {}
+        for row in its:
+            if not row["legal"]:
+                named = repr(row["task"])
+                reason = row["why not"].replace(f"task {named}", "the task").replace(named, "the task")
+                reasons.setdefault(reason, []).append(row["task"])
+        why = "\n".join(f"{', '.join(refused)}: {reason}" for reason, refused in reasons.items())
+        found.append({"method": method, "tasks": sum(row["legal"] for row in its), "not on": why or None})
+    return found
 
 
 def _methods(_: Path) -> Rows:

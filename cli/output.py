@@ -11,8 +11,18 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def show(rows: Sequence[Mapping[str, Any]], as_json: bool, columns: Sequence[str] = (), empty: str = "nothing") -> None:
-    """Print rows; `columns` orders and chooses them for the table, JSON has them all."""
+NARROW = 120
+"""Characters of a line below which a terminal gets fewer columns."""
+
+
+def show(
+    rows: Sequence[Mapping[str, Any]],
+    as_json: bool,
+    columns: Sequence[str] = (),
+    empty: str = "nothing",
+    narrow: Sequence[str] = (),
+) -> None:
+    """Print rows; `columns` orders and chooses them for the table, `narrow` in a narrow terminal; JSON has them all."""
     if as_json:
         json.dump([dict(row) for row in rows], sys.stdout, indent=1, default=str)
         sys.stdout.write("\n")
@@ -22,13 +32,14 @@ def show(rows: Sequence[Mapping[str, Any]], as_json: bool, columns: Sequence[str
         return
     from rich.table import Table
 
-    names = list(columns or rows[0])
+    terminal = console()
+    names = list((narrow if terminal.width < NARROW else ()) or columns or rows[0])
     table = Table(box=None, pad_edge=False, header_style="bold")
     for position, name in enumerate(names):
         table.add_column(name, overflow="fold", no_wrap=position == 0)
     for row in rows:
         table.add_row(*(_cell(row.get(name)) for name in names))
-    console().print(table)
+    terminal.print(table)
 
 
 def console() -> Console:

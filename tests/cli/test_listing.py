@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,32 @@ def test_pairs_say_why_not(say: Say) -> None:
     pairs = {(row["method"], row["task"]): row for row in rows}
     assert pairs["toy-rate", "toy-task"]["legal"]
     assert "takes fitness" in pairs["toy-mismatch", "toy-task"]["why not"]
+
+
+def test_pairs_are_a_line_a_method_on_a_terminal(say: Say) -> None:
+    out = say("list", "pairs").out
+    assert [line.split()[0] for line in out.splitlines()].count("toy-mismatch") == 1
+    assert "takes fitness" in " ".join(out.split())
+
+
+@pytest.mark.parametrize("kind", ["tasks", "methods", "models", "pairs", "parameterisations", "toy-rate"])
+def test_a_narrow_terminal_gets_columns_that_can_be_read(say: Say, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No line is longer than the terminal, and the last column has room for a sentence."""
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in say("list", kind).out.splitlines()]
+    table = lines[lines.index("") + 1 :] if "" in lines else lines
+    assert max(map(len, lines)) <= 80
+    last = table[0].rindex(table[0].split()[-1])
+    assert len(table[0]) - last >= 25 or max(len(line.rstrip()) for line in table) < 80
+
+
+def test_an_entry_is_described_before_its_parameters(say: Say) -> None:
+    first, *rest = say("list", "sudoku").out.splitlines()
+    assert first == "sudoku (version 1): Fill the blanks of a Sudoku with one solution."
+    assert rest[0] == "levels: S0, S1, S2, S3, S4, S5, S6" and rest[1].startswith("lab: model lab has ")
+    assert json.loads(say("list", "sudoku", "--json").out)[0]["parameter"] == "level"
 
 
 def test_kinds(say: Say) -> None:
