@@ -1,4 +1,5 @@
-"""Gold answers against their own graders: every generated task and level, 10,000 items each or all that there are.
+"""Gold answers against their own graders: every generated task and level, 10,000 items each or all that there are, and
+every grader of one's own data by name on as many generated answers.
 
     python benchmarks/gold.py [--items 10000]
 
@@ -10,13 +11,16 @@ is right only where the two are the same question asked twice in other words.
 from __future__ import annotations
 
 import argparse
+import random
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from harness.contracts import LikelihoodTask
 from harness.errors import UserError
 from harness.registry import tasks
+from tasks.graders import Settings, make_grader
 
 SPLITS = ("train", "val", "test")
 
@@ -41,7 +45,44 @@ def main() -> int:
             refused += wrong
             label, spent = f"{name} {level or ''}", time.perf_counter() - started
             print(f"{label:<26} {len(items):>7,} {wrong:>8} {accepted:>16} {spent:>8.1f}", flush=True)
+    for name, (settings, answer) in GRADERS.items():
+        started = time.perf_counter()
+        grader = make_grader(name, Settings(**settings))
+        golds = list(dict.fromkeys(answer(random.Random(f"{name} {place}")) for place in range(2 * wanted)))[:wanted]
+        graded = [grader.grade("", [gold], grader.demonstration(gold)) for gold in golds]
+        wrong = sum(not (grade.correct and grade.well_formed and grade.reward > 0) for grade in graded)
+        others = zip(golds, golds[1:] + golds[:1], strict=True)
+        accepted = sum(grader.grade("", [gold], grader.demonstration(other)).correct for gold, other in others)
+        refused += wrong
+        spent = time.perf_counter() - started
+        print(f"{f'jsonl {name}':<26} {len(golds):>7,} {wrong:>8} {accepted:>16} {spent:>8.1f}", flush=True)
     return 1 if refused else 0
+
+
+def _number(rng: random.Random) -> str:
+    return f"{'-' * rng.randint(0, 1)}{rng.choice(('{:,}', '{}'))}".format(rng.randint(0, 10**7))
+
+
+def _formula(rng: random.Random) -> str:
+    a, b, c = (rng.randint(2, 99) for _ in range(3))
+    forms = (f"\\frac{{{a}}}{{{b}}}", f"{a}\\sqrt{{{b}}}", f"{a}x^{{2}}+{b}x-{c}", f"({a},{b},{c})", f"{a}\\pi+{b}")
+    return rng.choice(forms)
+
+
+def _words(rng: random.Random) -> str:
+    return " ".join("".join(rng.choices("bcdfgklmnprst", k=rng.randint(3, 7))) for _ in range(rng.randint(1, 8)))
+
+
+GRADERS: dict[Any, tuple[dict[str, Any], Callable[[random.Random], str]]] = {
+    "exact": ({}, _words),
+    "numeric": ({}, _number),
+    "math": ({}, _formula),
+    "regex": ({"pattern": "answer: (.+)"}, lambda rng: f"so the answer: {_words(rng)}"),
+    "f1": ({}, _words),
+    "rouge-l": ({}, _words),
+    "bleu": ({}, _words),
+}
+"""Graders of one's own data with answers of their kind; the judge is a model and has no gold of its own."""
 
 
 def _items(task: Any, wanted: int) -> list[Any]:

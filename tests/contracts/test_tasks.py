@@ -199,6 +199,14 @@ def test_any_text_is_graded(task: Task, gold: Gold, data: st.DataObject) -> None
     assert task.grade(item, text) == grade
 
 
+def test_every_mark_around_an_answer_is_graded(task: Task, gold: Gold) -> None:
+    item = task.items("val", 1)[0]
+    for piece in PIECES:
+        for text in (piece, gold(item) + piece, piece + gold(item), gold(item) + piece + gold(item)):
+            grade = task.grade(item, text)
+            assert grade.reason and grade.correct == (grade.reason == "ok"), text
+
+
 def test_a_grade_is_the_same_each_time(task: Task, gold: Gold) -> None:
     """Grading is pure: neither the order of the answers nor what was graded before counts."""
     items = task.items("val", 4)
