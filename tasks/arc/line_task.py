@@ -2,7 +2,8 @@
 
 Levels: L0 one family of rules on 16 cells, L1 four on 12, L2 all sixteen on 12, L3 all on 16 to 28 cells,
 `unseen` val and test by families that training does not have. Items of different splits have no pair of rows in common,
-not even under other colours.
+not even under other colours. No shipped lab model can do any of it untouched (0 of 500 val puzzles at L0: such rows are
+not in what they were trained on), so there is no lab level; sft first, then reinforcement, is how to try it there.
 """
 
 from __future__ import annotations

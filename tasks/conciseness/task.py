@@ -4,7 +4,8 @@ r = -|len(completion) - len(gold)| in characters (Qiu et al. 2025, arXiv 2509.24
 counts the prompt into the length; here the completion alone is counted. Content has no part in that reward, so any
 short text wins: correctness is checked beside it, and the divergence from the start model belongs beside both
 (`retention` in a sweep file). Level `facts` splits some forty facts, level `paper` trains on two of its questions, as
-the paper does on two prompts.
+the paper does on two prompts. It is knowledge that the shipped lab models do not have (0 of 16 val questions): no lab
+level.
 """
 
 from __future__ import annotations
