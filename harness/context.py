@@ -31,8 +31,8 @@ from harness.events import EventLog, read_events
 from harness.meters import MeterBank, spent
 from harness.micro_batches import free_memory
 from harness.policy import Policy
-from harness.record import Meters, RunDirectory
-from harness.spec import RunSpec
+from harness.record import Meters, RunDirectory, Score
+from harness.spec import Budget, RunSpec
 from harness.streams import stream
 from harness.training import NOTHING_ASKED, Settled, Training
 
@@ -67,6 +67,11 @@ class RunContext:
         """The task as methods see it: the run's own, or that under a negative control."""
         control = self.spec.control
         return self.task if control is None else Controlled(self.task, control, self.seed("control"))
+
+    def score(self, policy: Policy) -> Score:
+        """The policy on val, on the items of the learning curve and as little charged as that."""
+        with self.meters.clock("evaluate"):
+            return evaluate(self.spec, self.task, policy, "val", self.spec.evaluation.curve_items, few_shot=0)[0]
 
     def state(self, stage: int, step: int) -> dict[str, Any]:
         """What a checkpoint must remember besides weights."""
@@ -124,6 +129,11 @@ class StageContext:
     """Prompts that are answered at once."""
     best: BestPoint = field(default_factory=BestPoint)
     """The best point of the learning curve in this stage, for early stopping."""
+    own_budget: Budget | None = None
+    """Limits on what this stage alone may spend."""
+    before: Meters = field(default_factory=Meters)
+    """What the run had spent when this stage began."""
+    _scored: tuple[int, Score] | None = None
     _last_checkpoint: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -217,12 +227,23 @@ class StageContext:
         """Share of this stage's part of the budget that is used, from 0 to 1."""
         used = spent(self.run.spec.budget, self.run.meters.read())[0] - self.begun
         there = self.ends - self.begun
-        return min(1.0, max(0.0, used / there)) if there > 0 else 1.0
+        share = used / there if there > 0 else 1.0
+        return min(1.0, max(0.0, share, self._own_spent()[0]))
+
+    def _own_spent(self) -> tuple[float, str | None]:
+        """How much of the stage's own budget is used, if it has one, and which of its limits is nearest."""
+        if self.own_budget is None:
+            return 0.0, None
+        return spent(self.own_budget, self.run.meters.read().since(self.before))
 
     def exhausted(self) -> bool:
         """Whether this stage's part of the budget is used up; remembers which meter ended the stage."""
         share, meter = spent(self.run.spec.budget, self.run.meters.read())
         if meter is not None and share >= self.ends:
+            self.stopped_by = meter
+            return True
+        own, meter = self._own_spent()
+        if meter is not None and own >= 1.0:
             self.stopped_by = meter
             return True
         return False
@@ -268,8 +289,8 @@ class StageContext:
         if protocol.curve_points == 0 or due <= self.run.curve_done:
             return
         self.run.curve_done = due
-        with self.run.meters.clock("evaluate"):
-            score, _ = evaluate(self.run.spec, self.run.task, self.policy, "val", protocol.curve_items, few_shot=0)
+        score = self.run.score(self.policy)
+        self._scored = self.step, score
         self.run.events.write(
             "curve",
             stage=self.index,
@@ -285,6 +306,13 @@ class StageContext:
         """End the stage: where early stopping is on, with the weights of its best point."""
         if self.training.early_stopping is not None:
             self.best.restore(self)
+            self._scored = None
+
+    def score(self) -> Score:
+        """The policy as the stage leaves it, on val."""
+        if self._scored is not None and self._scored[0] == self.step:  # the curve has just measured these weights
+            return self._scored[1]
+        return self.run.score(self.policy)
 
     def take_up(self, folder: Path, state: dict[str, Any]) -> None:
         """Continue from a checkpoint of this stage."""

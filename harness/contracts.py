@@ -17,6 +17,7 @@ from harness.training import NOTHING_ASKED, Training
 if TYPE_CHECKING:
     from harness.context import StageContext
     from harness.policy import Policy
+    from harness.spec import Budget
 
 Split = Literal["train", "val", "test"]
 Message = dict[str, str]
@@ -302,11 +303,15 @@ class Train:
     optimiser: Optimiser
     share: float | None = None
     """Share of the run's budget that this stage may use; None is all that the stages before it have left."""
+    budget: Budget | None = None
+    """Limits on what this stage alone may spend, inside the run's budget: whichever is reached first ends it."""
     training: Training = NOTHING_ASKED
     """Options of this stage; those of the run go before them."""
 
     def describe(self) -> dict[str, Any]:
         shown: dict[str, Any] = {} if self.share is None else {"share": self.share}
+        if self.budget is not None:
+            shown["budget"] = self.budget.limits()
         if self.training.given():
             shown["training"] = self.training.given()
         return shown | {

@@ -65,20 +65,10 @@ class Meters(Frozen):
         """What a budget of seconds charges: train + generate."""
         return self.train_seconds + self.generate_seconds
 
-
-class StageResult(Frozen):
-    """What one stage of the pipeline was and spent."""
-
-    index: int
-    description: dict[str, Any]
-    meters: Meters
-    trainable_parameters: int | None = None
-    stopped_by: str | None = None
-    """The budget meter that ended the stage, `early_stopping`, or None if it ended by itself."""
-    micro_batch: int | None = None
-    """Rows of a micro-batch at the end of the stage; None where nothing was computed in micro-batches."""
-    best_point: int | None = None
-    """The point of the learning curve whose weights the stage ended with, where early stopping was on."""
+    def since(self, earlier: Meters) -> Meters:
+        """What was spent after `earlier`."""
+        old = earlier.model_dump()
+        return Meters(**{name: value - old[name] for name, value in self.model_dump().items()})
 
 
 class Score(Frozen):
@@ -94,6 +84,24 @@ class Score(Frozen):
     tokens_per_completion: float
     measures: dict[str, float] = Field(default_factory=dict)
     """Means of the grades' further figures over the answers that have them."""
+
+
+class StageResult(Frozen):
+    """What one stage of the pipeline was and spent."""
+
+    index: int
+    description: dict[str, Any]
+    meters: Meters
+    trainable_parameters: int | None = None
+    stopped_by: str | None = None
+    """The budget meter that ended the stage, `early_stopping`, or None if it ended by itself."""
+    micro_batch: int | None = None
+    """Rows of a micro-batch at the end of the stage; None where nothing was computed in micro-batches."""
+    best_point: int | None = None
+    """The point of the learning curve whose weights the stage ended with, where early stopping was on."""
+    score: Score | None = None
+    """The policy after this stage: on val and the items of the learning curve in a pipeline of several stages (None if
+    no curve was asked for), the final evaluation where there is one stage only."""
 
 
 class ProbeResult(Frozen):

@@ -141,6 +141,8 @@ class _Attempt:
             if wanted is not None and before is not None:
                 retention = measure_after(spec, wanted, before, policy)
         self.phase = "save"
+        if len(stages) == 1:
+            stages = [stages[0].model_copy(update={"score": score})]
         self._write_samples(rows)
         if stages:
             _replace_tree(policy.save, self.directory.model)
@@ -189,6 +191,7 @@ class _Attempt:
         start = stage_start(self.directory, first)
         results: list[StageResult] = []
         before = Meters()
+        scored = len(pipeline.stages) > 1 and run.spec.evaluation.curve_points > 0
         if start is not None:
             policy = self._handed_over(run, start[0])
             results = [StageResult.model_validate(one) for one in start[1]["results"]]
@@ -198,9 +201,9 @@ class _Attempt:
             stage = pipeline.stages[index]
             resume = checkpoint if checkpoint and index == first and checkpoint[1]["step"] else None
             if isinstance(stage, Train):
-                policy, result = self._train(run, index, stage, policy, before, resume)
+                policy, result = self._train(run, index, stage, policy, before, resume, scored)
             elif isinstance(stage, Transform):
-                policy, result = self._transform(run, index, stage, policy, before)
+                policy, result = self._transform(run, index, stage, policy, before, scored)
             else:
                 raise UserError(f"Stage {index} of {run.spec.method.name!r} generates: stages train or transform.")
             results.append(result)
@@ -225,7 +228,7 @@ class _Attempt:
         return replace(policy, model=open_adapter(policy.model, folder, trainable=True).eval(), kind="adapter")
 
     def _transform(
-        self, run: Any, index: int, stage: Transform, policy: Any, before: Meters
+        self, run: Any, index: int, stage: Transform, policy: Any, before: Meters, scored: bool
     ) -> tuple[Any, StageResult]:
         """Apply a transform: its time is the run's, it trains nothing."""
         from harness.context import StageContext
@@ -234,8 +237,9 @@ class _Attempt:
         run.events.write("stage_start", stage=index, description=description)
         with run.meters.clock("train"):
             policy = stage.apply(StageContext(run, index, policy), policy)
+        score = run.score(policy) if scored else None
         run.events.write("stage_end", stage=index, step=0, stopped_by=None)
-        return policy, _stage_result(run, index, description, before, policy)
+        return policy, _stage_result(run, index, description, before, policy, score=score)
 
     def _train(
         self,
@@ -245,6 +249,7 @@ class _Attempt:
         policy: Any,
         before: Meters,
         resume: tuple[Path, dict[str, Any]] | None,
+        scored: bool,
     ) -> tuple[Any, StageResult]:
         from harness.context import StageContext
         from harness.gradient_loop import run_gradient
@@ -253,7 +258,9 @@ class _Attempt:
         policy = stage.parameterisation.attach(policy, run.seed(f"stage-{index}", "init") % 2**31)
         begun = min(1.0, spent(run.spec.budget, before)[0]) if index else 0.0
         ends = 1.0 if stage.share is None else min(1.0, begun + stage.share)
-        context = StageContext(run, index, policy, begun, ends, own_training=stage.training)
+        context = StageContext(
+            run, index, policy, begun, ends, own_training=stage.training, own_budget=stage.budget, before=before
+        )
         if resume is not None:
             context.take_up(*resume)
         else:
@@ -266,9 +273,10 @@ class _Attempt:
                 stage.optimiser.fit(context, stage.objective)  # type: ignore[attr-defined]
         context.finish()
         policy.model.eval()
+        score = context.score() if scored else None
         run.events.write("stage_end", stage=index, step=context.step, stopped_by=context.stopped_by)
         ended = {"stopped_by": context.stopped_by, "micro_batch": context.micro_batch, "best_point": context.best.point}
-        return policy, _stage_result(run, index, stage.describe(), before, policy, **ended)
+        return policy, _stage_result(run, index, stage.describe(), before, policy, score=score, **ended)
 
     def _write_samples(self, rows: list[dict[str, Any]]) -> None:
         import pyarrow as pa
@@ -296,11 +304,10 @@ def _oom_message(error: BaseException) -> str:
 def _stage_result(
     run: Any, index: int, description: dict[str, Any], before: Meters, policy: Any, **ended: Any
 ) -> StageResult:
-    spent_here = {k: v - before.model_dump()[k] for k, v in run.meters.read().model_dump().items()}
     return StageResult(
         index=index,
         description=description,
-        meters=Meters(**spent_here),
+        meters=run.meters.read().since(before),
         trainable_parameters=policy.trainable_parameters,
         **ended,
     )

@@ -19,6 +19,7 @@ from reports.comparison import compare
 from reports.figures import Figure, draw_figures
 from reports.headline import headline, task_text
 from reports.retention import retention
+from reports.stages import stages
 from reports.sweep_data import SweepData, read_sweep_data
 from reports.verdict import verdict
 
@@ -75,6 +76,7 @@ def _parts(data: SweepData) -> tuple[dict[str, Any], list[Figure]]:
         "quality": contents.answers_quality(comparison),
         "measures": contents.measures(comparison),
         "retention": retention(comparison),
+        "stages": stages(data),
         "tuning": contents.tuning(data),
         "lost": contents.lost(data),
         "environments": contents.environments(data),

@@ -36,6 +36,8 @@ class MethodData:
     trials: list[Row]
     failures: list[Row]
     planned_finals: int
+    stages: list[Row] = field(default_factory=list)
+    """Of a pipeline of several stages: what each is, cost and score after it as means over the final runs."""
     retention: list[Row] = field(default_factory=list)
     """`probe`, `measure`, `items`, and `before` and `after` as means over the final runs."""
 
@@ -97,6 +99,17 @@ def _method(connection: duckdb.DuckDBPyConnection, sweep: str, arm: Row) -> Meth
         sweep,
         name,
     )
+    stages = _rows(
+        connection,
+        "SELECT s.stage, min(s.description::VARCHAR) AS description, avg(s.device_seconds) AS device_seconds, "
+        "avg(s.flops) AS flops, avg(s.generated_tokens) AS generated_tokens, avg(s.steps) AS steps, "
+        "avg(s.accuracy) AS accuracy, avg(s.reward) AS reward, min(s.split) AS split, min(s.items) AS items, "
+        "string_agg(DISTINCT s.stopped_by, ', ' ORDER BY s.stopped_by) AS stopped_by "
+        "FROM finals f JOIN runs r USING (run_id) JOIN stages s USING (run_id) "
+        "WHERE f.sweep = ? AND f.method = ? AND r.status = 'done' GROUP BY s.stage ORDER BY s.stage",
+        sweep,
+        name,
+    )
     return MethodData(
         name=name,
         winner=None if arm["winner"] is None else json.loads(arm["winner"]),
@@ -107,6 +120,7 @@ def _method(connection: duckdb.DuckDBPyConnection, sweep: str, arm: Row) -> Meth
         trials=trials,
         failures=[{key: row[key] for key in ("run_id", "failure", "failure_message")} for row in lost],
         planned_finals=len(finals),
+        stages=stages if len(stages) > 1 else [],
         retention=retention,
     )
 

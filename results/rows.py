@@ -84,6 +84,7 @@ def _add_result(directory: RunDirectory, row: dict[str, Any], found: Rows) -> No
         row |= result.retention.model_dump(exclude={"probes"})
         found["retention"] += [one for probe in result.retention.probes for one in _probe_rows(result.run_id, probe)]
     for stage in result.stages:
+        after = {} if stage.score is None else stage.score.model_dump(exclude={"samples", "measures"})
         meters = stage.meters.model_dump(
             include={
                 "train_seconds",
@@ -104,6 +105,7 @@ def _add_result(directory: RunDirectory, row: dict[str, Any], found: Rows) -> No
                 **stage.model_dump(include={"trainable_parameters", "micro_batch", "best_point"}),
                 "device_seconds": stage.meters.device_seconds,
                 **meters,
+                **after,
             }
         )
 

@@ -18,7 +18,8 @@ CREATE TABLE runs (
 
 CREATE TABLE stages (
     run_id VARCHAR, stage INTEGER, description JSON, stopped_by VARCHAR, trainable_parameters BIGINT,
-    micro_batch INTEGER, best_point INTEGER,
+    micro_batch INTEGER, best_point INTEGER, split VARCHAR, items INTEGER, accuracy DOUBLE, reward DOUBLE,
+    well_formed DOUBLE, truncated DOUBLE, tokens_per_completion DOUBLE,
     train_seconds DOUBLE, generate_seconds DOUBLE, device_seconds DOUBLE, generated_tokens BIGINT,
     trained_tokens BIGINT, rollouts BIGINT, flops DOUBLE, steps BIGINT, PRIMARY KEY (run_id, stage)
 );

@@ -170,7 +170,7 @@ task: {name: countdown, level: L1}
 methods:
   - base
   - {name: sft, examples: 16, batch_size: 4, training: {accumulation: 2}}
-  - {name: lora-es, population: 4, prompts: 16, rank: 2}
+  - {name: sft-es, population: 4, prompts: 16, examples: 16, batch_size: 4, sft_share: 0.5}
 budget: {steps: 2}
 tune: {trials: 2, items: 8, seeds: [100]}
 final: {seeds: 3, items: 12, on: test}

@@ -57,13 +57,14 @@ def start_rollouts(stage: StageContext, prompts: int, samples: int, temperature:
 def _key(stage: StageContext, wanted: dict[str, Any]) -> str:
     """32 hexadecimal digits over everything that decides the rollouts."""
     spec = stage.run.spec
+    own = [] if stage.own_budget is None else [stage.own_budget.limits()]
     decisive = {
         "weights": stage.policy.digest(),
         "task": spec.task.content(),
         "control": spec.control,
         "limit": stage.sampling(1.0).max_new_tokens,
         "seed": stage.seed("rollouts"),
-        "budget": [spec.budget.limits(), stage.begun, stage.ends],
+        "budget": [spec.budget.limits(), stage.begun, stage.ends, *own],
         **wanted,
     }
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:32]

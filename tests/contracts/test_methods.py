@@ -57,6 +57,8 @@ def test_the_record_is_complete(name: str, finished: dict[str, RunDirectory]) ->
         assert stage.meters.steps > 0 and stage.stopped_by == "steps"
         assert stage.meters.flops > 0 and stage.meters.device_seconds > 0
         assert stage.trainable_parameters
+        assert stage.score is not None
+        assert (stage.score.split, stage.score.items) == ("val", 4 if len(result.stages) > 1 else 6)
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -98,6 +100,8 @@ def assert_resumed_as_whole(directory: RunDirectory, whole: RunDirectory) -> Non
     assert directory.read_result().resumed == 1
     assert weights(directory) == weights(whole)
     assert rows(directory) == rows(whole)
+    scores = [[stage.score for stage in run.read_result().stages] for run in (directory, whole)]
+    assert scores[0] == scores[1]
     counted = {"generated_tokens", "prompt_tokens", "trained_tokens", "rollouts", "flops", "steps"}
     assert directory.read_result().meters.model_dump(include=counted) == whole.read_result().meters.model_dump(
         include=counted

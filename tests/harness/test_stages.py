@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness import load_method, load_model
+from harness import load_method, load_model, registry
 from harness.context import RunContext, StageContext, stage_start
-from harness.contracts import Train
-from harness.events import EventLog
+from harness.contracts import Pipeline, Train
+from harness.events import EventLog, read_events
 from harness.meters import MeterBank
 from harness.policy import Policy
 from harness.record import Meters
 from harness.registry import load_task
 from harness.spec import Budget
 from methods.parameterisations.lora import lora
-from tests.conftest import make_spec, place, run_to_end
+from tests.conftest import PROTOCOL, QUICK, make_spec, place, run_to_end
 
 
 def start() -> Policy:
@@ -92,3 +92,46 @@ def test_a_share_is_part_of_what_a_stage_is() -> None:
     (stage,) = load_method("sft").stages
     assert isinstance(stage, Train)
     assert replace(stage, share=0.25).describe() == {"share": 0.25, **stage.describe()}
+
+
+def test_a_stage_ends_at_its_own_budget_and_the_run_at_its(run: RunContext) -> None:
+    run.meters.count(steps=2, rollouts=5)
+    before = run.meters.read()
+    stage = StageContext(run, 1, start(), begun=0.2, own_budget=Budget(steps=4, rollouts=100), before=before)
+    run.meters.count(steps=3, rollouts=10)
+    assert not stage.exhausted() and stage.spent() == pytest.approx(3 / 4)
+    run.meters.count(steps=1)
+    assert stage.exhausted() and stage.stopped_by == "steps" and stage.spent() == 1.0
+    large = StageContext(run, 1, start(), begun=0.2, own_budget=Budget(rollouts=1000), before=before)
+    assert large.spent() == pytest.approx((0.6 - 0.2) / 0.8)
+    run.meters.count(steps=4)
+    assert large.exhausted(), "a stage's own budget lies inside the run's"
+
+
+def test_a_stages_own_budget_in_a_run(tmp_path: Path) -> None:
+    """Three updates of the first stage by its own limit, the rest of the run's budget for the second."""
+    first, second = load_method("sft-grpo", **QUICK["sft-grpo"]).stages
+    assert isinstance(first, Train) and isinstance(second, Train)
+    own = Pipeline.of(replace(first, share=None, budget=Budget(steps=3)), second)
+    assert own.stages[0].describe()["budget"] == {"steps": 3.0}
+    registry.method("own-budget", version=1)(lambda: own)
+    try:
+        result = run_to_end(make_spec("own-budget", steps=5), tmp_path).read_result()
+    finally:
+        registry._METHODS.pop("own-budget")
+    assert [stage.meters.steps for stage in result.stages] == [3, 2]
+
+
+def test_the_policy_is_scored_after_every_stage(tmp_path: Path) -> None:
+    """On val and the curve's items, charged to nobody; without a curve it is not."""
+    directory = run_to_end(make_spec("sft-es", steps=4), tmp_path)
+    supervised, evolved = directory.read_result().stages
+    curve = {e["step"]: e for e in read_events(directory.events) if e["kind"] == "curve" and e["stage"] == 1}
+    assert supervised.score is not None and evolved.score is not None
+    assert (supervised.score.split, supervised.score.items) == ("val", PROTOCOL.curve_items)
+    assert evolved.score.accuracy == curve[max(curve)]["accuracy"]
+    without = make_spec("sft-es", steps=4, evaluation=PROTOCOL.model_copy(update={"curve_points": 0}))
+    plain = run_to_end(without, tmp_path).read_result()
+    assert [stage.score for stage in plain.stages] == [None, None]
+    assert plain.meters.flops == directory.read_result().meters.flops
+    assert plain.weights_digest == directory.read_result().weights_digest

@@ -36,7 +36,7 @@ def test_both_forms_hold_every_section_and_every_method(report: Report) -> None:
     for text, heading in ((report.html.read_text(), "<h2>{}</h2>"), (report.markdown.read_text(), "## {}")):
         for section in SECTIONS:
             assert heading.format(section) in text
-        for word in ("base", "sft", "lora-es", "beyondrl sweep small.yaml", "truncated", "not parsed"):
+        for word in ("base", "sft", "sft-es", "beyondrl sweep small.yaml", "truncated", "not parsed"):
             assert word in text
 
 
@@ -94,8 +94,22 @@ def test_an_unknown_sweep_names_the_nearest(database: Path, tmp_path: Path) -> N
 
 
 def test_the_training_options_stand_with_the_settings(report: Report) -> None:
-    (row,) = (line for line in report.markdown.read_text().splitlines() if line.startswith("| sft | 2 | "))
+    section = report.markdown.read_text().partition("## Tuning")[2].partition("## ")[0]
+    (row,) = (line for line in section.splitlines() if line.startswith("| sft | "))
     assert row.rstrip(" |").endswith("accumulation 2")
+
+
+def test_every_stage_of_a_pipeline_has_its_line(report: Report, database: Path) -> None:
+    text = report.markdown.read_text()
+    assert "<h2>Stages</h2>" in report.html.read_text()
+    lines = [line for line in text.partition("## Stages")[2].splitlines() if line.startswith("| sft-es |")]
+    assert [line.split(" | ")[1:3] for line in lines] == [
+        ["1", "sft x full x adamw, 50% of the budget"], ["2", "task-reward x full x evolution"]
+    ]  # fmt: skip
+    _, rows = query(database, "SELECT avg(s.accuracy), avg(s.reward) FROM stages s JOIN finals USING (run_id) "
+                    "WHERE method = 'sft-es' GROUP BY stage ORDER BY stage")  # fmt: skip
+    assert [line.split(" | ")[7:9] for line in lines] == [[f"{100 * a:.1f}", f"{r:.3f}"] for a, r in rows]
+    assert "after the stage on 4 val questions" in text
 
 
 def test_a_cell_cannot_break_a_table() -> None:

@@ -47,18 +47,36 @@ def test_every_run_is_there_with_what_its_files_say(swept: Path, database: Path)
 
 def test_training_options_and_what_came_of_them(database: Path) -> None:
     _, rows = query(database, "SELECT DISTINCT method, training, micro_batch FROM runs LEFT JOIN stages USING (run_id)")
-    assert sorted(rows) == [("base", "{}", None), ("lora-es", "{}", None), ("sft", '{"accumulation": 2}', 2)]
+    assert set(rows) == {
+        ("base", "{}", None), ("sft", '{"accumulation": 2}', 2), ("sft-es", "{}", 4), ("sft-es", "{}", None)
+    }  # fmt: skip
+
+
+def test_every_stage_is_a_row_with_its_cost_and_score(swept: Path, database: Path) -> None:
+    _, rows = query(
+        database,
+        "SELECT run_id, stage, flops, accuracy, reward, items, split FROM stages",
+    )
+    by_stage = {row[:2]: row[2:] for row in rows}
+    for directory in all_runs(swept):
+        result = directory.read_result()
+        for stage in result.stages:
+            assert stage.score is not None and (len(result.stages) > 1 or stage.score == result.score)
+            score = stage.score
+            expected = (stage.meters.flops, score.accuracy, score.reward, score.items, score.split)
+            assert by_stage.pop((result.run_id, stage.index)) == expected
+    assert not by_stage
 
 
 def test_the_views_answer_the_first_questions(database: Path) -> None:
     names, rows = query(database, "SELECT method, seeds, accuracy FROM leaderboard WHERE sweep = 'small'")
     assert names == ["method", "seeds", "accuracy"]
-    assert {row[0]: row[1] for row in rows} == {"base": 3, "sft": 3, "lora-es": 3}
+    assert {row[0]: row[1] for row in rows} == {"base": 3, "sft": 3, "sft-es": 3}
     assert [row[2] for row in rows] == sorted((row[2] for row in rows), reverse=True)
     _, cells = query(database, "SELECT count(*) FROM item_scores")
     assert cells == [(9 * 12,)]
     _, costs = query(database, "SELECT method, trials FROM tuning_cost ORDER BY method")
-    assert costs == [("lora-es", 2), ("sft", 2)]
+    assert costs == [("sft", 2), ("sft-es", 2)]
     assert query(database, "SELECT count(*) FROM pareto")[1][0][0] >= 1
     assert query(database, "SELECT sum(runs) FROM coverage")[1] == [(13,)]
 
