@@ -93,6 +93,8 @@ class RunContext:
         shutil.rmtree(folder, ignore_errors=True)
         if keep:
             policy.save(folder)
+            if policy.moments is not None:
+                policy.moments.save(folder)
             if policy.start.is_relative_to(self.directory.checkpoint):
                 shutil.copytree(policy.start, folder / BASE, ignore=shutil.ignore_patterns(_FLUSH))
         else:
@@ -119,6 +121,8 @@ class StageContext:
     resume_from: Path | None = None
     """A checkpoint of this stage to continue from."""
     stopped_by: str | None = None
+    keep_moments: bool = False
+    """Whether the next stage goes on with this one's optimiser state."""
     own_training: Training = NOTHING_ASKED
     """The stage's own options, where the run's spec gives none."""
     accumulation: int = 0

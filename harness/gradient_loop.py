@@ -19,6 +19,7 @@ from transformers import TrainerCallback
 from harness.contracts import Train
 from harness.errors import BudgetSpent
 from harness.micro_batches import MicroBatches
+from harness.moments import Moments
 
 if TYPE_CHECKING:
     from harness.context import StageContext
@@ -71,6 +72,8 @@ def run_gradient(stage: StageContext, train: Train) -> None:
     resume = str(stage.resume_from) if stage.resume_from is not None else None
     with count_tokens(stage, trainer), stage.run.meters.clock("train"), contextlib.suppress(BudgetSpent):
         trainer.train(resume_from_checkpoint=resume)
+    if stage.keep_moments:
+        stage.policy.moments = Moments.of(stage.policy, trainer.optimizer)
 
 
 class _Driver(TrainerCallback):

@@ -15,6 +15,8 @@ from typing import Any, Literal
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from harness.moments import Moments
+
 
 @dataclass
 class Policy:
@@ -25,6 +27,8 @@ class Policy:
     start: Path
     """Directory of the weights that this policy began from: references are loaded from there."""
     kind: Literal["full", "adapter"] = "full"
+    moments: Moments | None = None
+    """The optimiser state that the stage before left for these tensors, where the next one goes on with it."""
 
     def tensors(self) -> dict[str, torch.nn.Parameter]:
         """The trainable tensors by name; a tied tensor appears once."""

@@ -201,7 +201,9 @@ class _Attempt:
             stage = pipeline.stages[index]
             resume = checkpoint if checkpoint and index == first and checkpoint[1]["step"] else None
             if isinstance(stage, Train):
-                policy, result = self._train(run, index, stage, policy, before, resume, scored)
+                follower = pipeline.stages[index + 1] if index + 1 < len(pipeline.stages) else None
+                carry = bool(getattr(follower, "carries_moments", False))
+                policy, result = self._train(run, index, stage, policy, before, resume, scored, carry)
             elif isinstance(stage, Transform):
                 policy, result = self._transform(run, index, stage, policy, before, scored)
             else:
@@ -220,12 +222,14 @@ class _Attempt:
         from harness.adapters import is_adapter, open_adapter
         from harness.context import BASE
         from harness.models import load_model
+        from harness.moments import Moments
 
         if not is_adapter(folder):
             return self._policy(load_model(str(folder)))
         base = folder / BASE
         policy = self._policy(load_model(str(base) if base.exists() else run.spec.model.name))
-        return replace(policy, model=open_adapter(policy.model, folder, trainable=True).eval(), kind="adapter")
+        model = open_adapter(policy.model, folder, trainable=True).eval()
+        return replace(policy, model=model, kind="adapter", moments=Moments.load(folder))
 
     def _transform(
         self, run: Any, index: int, stage: Transform, policy: Any, before: Meters, scored: bool
@@ -250,6 +254,7 @@ class _Attempt:
         before: Meters,
         resume: tuple[Path, dict[str, Any]] | None,
         scored: bool,
+        carry: bool,
     ) -> tuple[Any, StageResult]:
         from harness.context import StageContext
         from harness.gradient_loop import run_gradient
@@ -259,7 +264,15 @@ class _Attempt:
         begun = min(1.0, spent(run.spec.budget, before)[0]) if index else 0.0
         ends = 1.0 if stage.share is None else min(1.0, begun + stage.share)
         context = StageContext(
-            run, index, policy, begun, ends, own_training=stage.training, own_budget=stage.budget, before=before
+            run,
+            index,
+            policy,
+            begun,
+            ends,
+            keep_moments=carry,
+            own_training=stage.training,
+            own_budget=stage.budget,
+            before=before,
         )
         if resume is not None:
             context.take_up(*resume)

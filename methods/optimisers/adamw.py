@@ -33,6 +33,8 @@ class AdamW:
 
         tensors = list(stage.policy.tensors().values())
         built = torch.optim.AdamW(tensors, lr=self.learning_rate, betas=(0.9, 0.99), weight_decay=0.0, foreach=True)
+        if stage.policy.moments is not None:
+            stage.policy.moments.put(stage.policy, built)
         return built, over_the_budget(stage, built, self.schedule)
 
     def describe(self) -> dict[str, Any]:

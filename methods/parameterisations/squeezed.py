@@ -3,7 +3,8 @@
 Vulic et al. 2026, arXiv 2602.10993, section 3: train at a high rank and compress. `squeeze` (Post) squeezes once at
 the end; `cont-squeeze` goes on training for a share of the budget after that; `in-squeeze` anneals the rank while
 training, by halves (64, 32, 16, 8), each stage with an equal share of the budget. Whatever the variant, all of its
-training is charged to one budget, and every stage's optimiser and learning-rate schedule start afresh.
+training is charged to one budget, and every stage's learning-rate schedule starts afresh; so does its optimiser, unless
+`optimiser_state` is `carry`.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from harness.parameters import Search
 from harness.parts import parameterisation
 from methods.parameterisations.lora import TENFOLD, lora
 from methods.settings import LoraAlpha, Rank, Targets
-from methods.transforms.squeeze_stage import Kept, SqueezeStage
+from methods.transforms.squeeze_stage import Kept, OptimiserState, SqueezeStage
 
 if TYPE_CHECKING:
     from methods.parameterisations.tuner import Tuner
 
 SourceRank = Annotated[int, Field(ge=1), "rank that training begins with"]
 AfterShare = Annotated[float, Field(gt=0, lt=1), Search(0.05, 0.5), "share of the budget after the squeeze"]
+State = Annotated[OptimiserState, "Adam's moments at a squeeze: start afresh, or map them to the new factors"]
 SOURCE = "Vulic et al. 2026, arXiv 2602.10993, section 3"
 
 
@@ -39,6 +41,7 @@ class SqueezedLora:
     """Ranks after each squeeze, descending."""
     after: float | None = None
     name: str = "squeeze"
+    optimiser_state: OptimiserState = "reset"
     mergeable = True
 
     def expand(self, train: Train, share: float) -> tuple[Stage, ...]:
@@ -46,18 +49,21 @@ class SqueezedLora:
         first = replace(train, parameterisation=self.start)
         on = replace(train, parameterisation=Kept())
         if self.variant == "squeeze":
-            return (first, SqueezeStage(self.ranks[0]))
+            return (first, self._squeeze(self.ranks[0]))
         if self.variant == "cont-squeeze":
             assert self.after is not None
-            return (replace(first, share=share * (1 - self.after)), SqueezeStage(self.ranks[0]), on)
+            return (replace(first, share=share * (1 - self.after)), self._squeeze(self.ranks[0]), on)
         each = share / (len(self.ranks) + 1)
         stages: list[Stage] = [replace(first, share=each)]
         for place, rank in enumerate(self.ranks):
             last = place + 1 == len(self.ranks)
-            stages += [SqueezeStage(rank), replace(on, share=train.share if last else each)]
+            stages += [self._squeeze(rank), replace(on, share=train.share if last else each)]
         if train.share is not None:
             stages[-1] = replace(on, share=each)
         return tuple(stages)
+
+    def _squeeze(self, rank: int) -> SqueezeStage:
+        return SqueezeStage(rank, optimiser_state=self.optimiser_state)
 
     def attach(self, policy: Any, seed: int) -> Any:
         """The adapter that training begins with."""
@@ -97,16 +103,25 @@ def cont_squeeze(
     after: AfterShare = 0.1,
     alpha: LoraAlpha = 32.0,
     targets: Targets = "all-linear",
+    optimiser_state: State = "reset",
 ) -> SqueezedLora:
     """LoRA trained at a high rank, squeezed to a low one and trained on."""
     _checked(rank, source_rank)
-    return SqueezedLora("cont-squeeze", lora(source_rank, alpha, targets), (rank,), after, "cont-squeeze")
+    return SqueezedLora(
+        "cont-squeeze", lora(source_rank, alpha, targets), (rank,), after, "cont-squeeze", optimiser_state
+    )
 
 
 @parameterisation("in-squeeze", version=1, source=SOURCE, scales=TENFOLD)
 def in_squeeze(
-    rank: Rank = 8, source_rank: SourceRank = 64, alpha: LoraAlpha = 32.0, targets: Targets = "all-linear"
+    rank: Rank = 8,
+    source_rank: SourceRank = 64,
+    alpha: LoraAlpha = 32.0,
+    targets: Targets = "all-linear",
+    optimiser_state: State = "reset",
 ) -> SqueezedLora:
     """LoRA whose rank is halved by squeezes while it is trained."""
     _checked(rank, source_rank)
-    return SqueezedLora("in-squeeze", lora(source_rank, alpha, targets), halves(source_rank, rank), name="in-squeeze")
+    return SqueezedLora(
+        "in-squeeze", lora(source_rank, alpha, targets), halves(source_rank, rank), None, "in-squeeze", optimiser_state
+    )

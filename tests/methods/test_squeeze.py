@@ -242,6 +242,24 @@ def test_a_run_is_squeezed_and_says_so(tmp_path: Path) -> None:
     assert {module.rank for module in LoraAdapter.read(directory.model).modules.values()} == {2}
 
 
+def test_adams_moments_are_carried_over_and_a_killed_run_still_ends_the_same(tmp_path: Path) -> None:
+    """With `carry` the stage after the squeeze begins with the mapped moments: other weights than after a reset."""
+    from harness.contracts import Resources
+    from harness.worker import DONE, work
+    from tests.conftest import kill_when, place
+
+    spec = make_spec("cont-squeeze+sft", optimiser_state="carry")
+    whole = run_to_end(spec, tmp_path / "whole")
+    (event,) = [event for event in read_events(whole.events) if event["kind"] == "squeeze"]
+    assert event["optimiser_state"] == "carry"
+    reset = run_to_end(make_spec("cont-squeeze+sft"), tmp_path / "reset")
+    assert whole.read_result().weights_digest != reset.read_result().weights_digest
+    directory = place(spec, tmp_path / "killed")
+    kill_when(directory, lambda run: (run.checkpoint / "stage-2" / "start" / "state.json").exists())
+    assert work(directory.path, Resources()) == DONE
+    assert directory.read_result().weights_digest == whole.read_result().weights_digest
+
+
 def test_the_command_says_what_was_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import json
 
