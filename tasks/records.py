@@ -101,13 +101,19 @@ def _value(path: Path, line: int, raw: bytes, rule: str) -> Any:
         raise UserError(f"{path}, line {line + error.lineno - 1}: not JSON ({error.msg}){rule}.") from None
     except RecursionError:
         raise UserError(f"{path}, line {line}: not JSON (nested too deeply){rule}.") from None
-    except ValueError as error:
+    except _NoNumber as error:
         raise UserError(f"{path}, line {line}: not JSON ({error}){rule}.") from None
+    except ValueError:
+        raise UserError(f"{path}, line {line}: not JSON (a number of too many digits){rule}.") from None
     return value
 
 
+class _NoNumber(Exception):
+    """NaN or Infinity, which JSON does not have."""
+
+
 def _constant(name: str) -> None:
-    raise ValueError(f"{name} is no number")
+    raise _NoNumber(f"{name} is no number")
 
 
 _DECODER = json.JSONDecoder(parse_constant=_constant)

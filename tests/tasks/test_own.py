@@ -187,7 +187,7 @@ GOOD = {"prompt": "p", "answer": "a"}
 BAD: list[tuple[Any, str]] = [
     ("{", r"line 2: not JSON"),
     ('{"prompt": "q", "answer": NaN}', r"line 2: not JSON \(NaN is no number\)"),
-    ('{"prompt": "q", "answer": ' + "9" * 5000 + "}", r"line 2: not JSON"),
+    ('{"prompt": "q", "answer": ' + "9" * 5000 + "}", r"line 2: not JSON \(a number of too many digits\)"),
     ('{"prompt": "q\\ud800", "answer": "a"}', r"line 2: .ud800 is half a character"),
     ("[1]", r"line 2: a list where"),
     ({"answer": "a"}, r"line 2: no column 'prompt' \(there is: answer\)"),
