@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.atomic import write_json
-from harness.contracts import Completion, Item, Prompt, Sampling, Task
+from harness.contracts import Completion, Item, Parameterisation, Prompt, Sampling, Task
 from harness.control import Controlled
 from harness.diagnosis import likely_cause
 from harness.early_stopping import BestPoint
@@ -42,6 +42,7 @@ _DECISIVE = ("loss", "grad_norm", "update_norm", "reward")
 _START = "start"
 BASE = "base"
 """Where the base of a kept adapter lies, inside its directory."""
+_ROUNDING = 1e-9  # shares of stages are sums of decimal fractions; no update costs so little
 
 
 @dataclass
@@ -118,6 +119,8 @@ class StageContext:
     ends: float = 1.0
     """Share of the run's budget at which it ends."""
     step: int = 0
+    parameterisation: Parameterisation | None = None
+    """What was attached to the policy: a stage that begins anew from another model attaches it to that."""
     resume_from: Path | None = None
     """A checkpoint of this stage to continue from."""
     stopped_by: str | None = None
@@ -243,7 +246,7 @@ class StageContext:
     def exhausted(self) -> bool:
         """Whether this stage's part of the budget is used up; remembers which meter ended the stage."""
         share, meter = spent(self.run.spec.budget, self.run.meters.read())
-        if meter is not None and share >= self.ends:
+        if meter is not None and share >= self.ends - _ROUNDING:
             self.stopped_by = meter
             return True
         own, meter = self._own_spent()

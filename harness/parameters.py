@@ -30,7 +30,16 @@ class Search:
 
 @dataclass(frozen=True)
 class DataPath:
-    """Marks a parameter that names a local file or folder. Its content, not its place, decides a run's identity."""
+    """Marks a parameter that names a local file or folder. Its content, not its place, decides a run's identity.
+
+    A subclass marks what is named in another way (a model, a finished run) and says what stands for it.
+    """
+
+    def digest(self, place: Any) -> str:
+        """What enters the identity for `place`; raises UserError if there is nothing there."""
+        from harness.digest import content_digest
+
+        return content_digest(place)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ from typing import Any, Generic, TypeVar, get_type_hints
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from harness.contracts import Pipeline, Task
-from harness.digest import content_digest
 from harness.errors import UserError, unknown
 from harness.parameters import DataPath, Parameter, parameters_of
 from harness.spec import Component
@@ -65,8 +64,13 @@ class Entry(Generic[T]):
             raise UserError(
                 f"{self.kind} {self.name!r}: {key}={first.get('input')!r} is not possible: {first['msg'].lower()}"
             ) from None
-        paths = [key for key, info in self.schema.model_fields.items() if DataPath() in info.metadata]
-        data = {key: content_digest(values[key]) for key in paths if values[key] is not None}
+        marks = {
+            key: mark
+            for key, info in self.schema.model_fields.items()
+            for mark in info.metadata
+            if isinstance(mark, DataPath)
+        }
+        data = {key: mark.digest(values[key]) for key, mark in marks.items() if values[key] is not None}
         if hasattr(self.build, "digests"):  # a task made of others says itself what its parameters stand for
             data |= self.build.digests(**values)
         return Component(name=self.name, version=self.version, parameters=values, data=data)

@@ -100,8 +100,8 @@ class _Attempt:
                     f"This run was planned with {entry.kind} {entry.name!r} version {component.version}, installed is "
                     f"version {entry.version}: plan it again (beyondrl sweep or run makes a new run)."
                 )
-        if task_entry.resolve(spec.task.parameters).data != spec.task.data:
-            raise UserError("The data of this run's task has changed since it was planned: plan it again.")
+            if entry.resolve(component.parameters).data != component.data:
+                raise UserError(f"The data of this run's {entry.kind} has changed since it was planned: plan it again.")
         write_json(self.directory.environment, environment(self.resources))
         self._execute(spec, method.create(**spec.method.parameters), task_entry.create(**spec.task.parameters), started)
 
@@ -269,6 +269,7 @@ class _Attempt:
             policy,
             begun,
             ends,
+            parameterisation=stage.parameterisation,
             keep_moments=carry,
             own_training=stage.training,
             own_budget=stage.budget,

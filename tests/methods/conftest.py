@@ -28,6 +28,7 @@ def make_stage(runs: Path) -> Callable[..., StageContext]:
         policy = Policy(handle.model().eval(), handle.tokenizer(), handle.path)
         run = RunContext(spec, directory, task, MeterBank(), EventLog(directory.events))
         stage = load_method(method, **spec.method.parameters).stages[0]
-        return StageContext(run, 0, stage.parameterisation.attach(policy, run.seed("stage-0", "init") % 2**31))
+        attached = stage.parameterisation.attach(policy, run.seed("stage-0", "init") % 2**31)
+        return StageContext(run, 0, attached, parameterisation=stage.parameterisation)
 
     return make
