@@ -6,11 +6,14 @@ parameters and more (dossier figures are cited in the recipes). A sweep file may
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from harness.parameters import Scaled, Search
+from methods.objectives.replay import ReplaySource
+from methods.objectives.teacher import TeacherName
+from methods.objectives.traces import TracePath
 
 _RATE = Scaled("learning-rate")
 LearningRate = Annotated[float, Field(gt=0), Search(1e-6, 1e-3, log=True), _RATE, "peak learning rate of AdamW"]
@@ -84,7 +87,7 @@ Shots = Annotated[int, Field(ge=1, le=64), "solved training items before each qu
 FirstShare = Annotated[float, Field(gt=0, lt=1), "share of the budget that the first stage may use"]
 NLLWeight = Annotated[float, Field(ge=0), Search(0.2, 2.0, log=True), "weight of the right answers' log-likelihood"]
 KeptPerPrompt = Annotated[int, Field(ge=1), "different right completions kept a prompt at most"]
-Rounds = Annotated[int, Field(ge=1, le=8), "rounds of sampling and imitation"]
+Rounds = Annotated[int, Field(ge=1, le=8), "rounds of sampling and training, each from where the last one ended"]
 SimPOBeta = Annotated[float, Field(gt=0), Search(1.0, 10.0, log=True), "scale of SimPO's mean log-likelihoods"]
 Margin = Annotated[float, Field(ge=0), Search(0.3, 3.0, log=True), "SimPO's gamma: the margin that is asked for"]
 OddsWeight = Annotated[float, Field(ge=0), Search(0.05, 1.0, log=True), "ORPO's lambda: weight of the odds ratio"]
@@ -97,3 +100,27 @@ Match = Annotated[
     "a control: parameters:NAME takes the rank whose parameter count is nearest to that of the parameterisation NAME, "
     "rank:NAME the rank its update may have; `rank` is then not used",
 ]
+ImitationLoss = Annotated[Literal["nll", "dft"], "negative log-likelihood, or weighed by each token's own probability"]
+RowLength = Annotated[int, Field(ge=16), "tokens a packed row (the model's window, if that is shorter)"]
+ReplayShare = Annotated[float, Field(ge=0, le=0.5), "share of the rows that are replayed from replay_task"]
+ReplayTask = Annotated[
+    str | dict[str, Any] | None, ReplaySource(), "what is replayed: a task, {name: TASK, ...}, a JSONL or a text file"
+]
+Restart = Annotated[
+    bool, "whether the samples are imitated by the untouched start model (STaR) or by the policy (ReST)"
+]
+TeacherModel = Annotated[
+    str | None, TeacherName(), "who teaches: a model, its directory, or the directory of a finished run; to be named"
+]
+Traces = Annotated[
+    str | None, TracePath(), "stored answers: the directory of a finished run or a JSONL file; to be named"
+]
+Verified = Annotated[bool, "whether only answers that the task's verifier accepts are learnt"]
+AnswersPerPrompt = Annotated[int, Field(ge=1), "answers sampled a prompt"]
+DivergenceBeta = Annotated[
+    float, Field(ge=0, le=1), Search(choices=(0.0, 0.5, 1.0)), "0 forward KL, 1 reverse KL, between them their mixture"
+]
+OnPolicyShare = Annotated[float, Field(ge=0, le=1), "share of the updates on the student's own answers (lambda)"]
+Seeds = Annotated[int, Field(ge=2), "training items that the first examples are taken from"]
+Novelty = Annotated[float, Field(gt=0, le=1), "ROUGE-L to any question there is that a new one must stay below"]
+StageShare = Annotated[float, Field(ge=0, lt=1), "share of the budget that this stage may use"]
