@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import os
+import random
 import shutil
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,7 +22,7 @@ from rich.console import Console
 from harness.contracts import Resources
 from harness.models import load_model
 from harness.record import RunDirectory
-from harness.registry import find_method, find_task
+from harness.registry import find_method, find_task, load_task
 from harness.spec import Budget, EvaluationProtocol, RunSpec
 
 torch.set_num_threads(1)
@@ -28,16 +32,24 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Small enough to run in a second, and large enough that every method has something to do.
 # fmt: off
 QUICK: dict[str, dict[str, object]] = {
+    "cpt": {"examples": 64, "batch_size": 2, "length": 64, "learning_rate": 1e-3},
     "sft": {"examples": 16, "batch_size": 4, "learning_rate": 1e-3},
     "dpo": {"prompts": 64, "samples": 8, "batch_size": 4, "learning_rate": 1e-4, "sampling_share": 0.9},
     "dpo-nll": {"prompts": 64, "samples": 8, "batch_size": 4, "learning_rate": 1e-4, "sampling_share": 0.9},
     "ipo": {"prompts": 64, "samples": 8, "batch_size": 4, "learning_rate": 1e-4, "sampling_share": 0.9},
     "apo": {"prompts": 64, "samples": 8, "batch_size": 4, "learning_rate": 1e-4, "sampling_share": 0.9},
+    "iterative-dpo": {
+        "prompts": 32, "samples": 8, "batch_size": 4, "learning_rate": 1e-4, "sampling_share": 0.9, "rounds": 2,
+    },
+    "online-dpo": {"prompts_per_step": 8, "samples": 4, "learning_rate": 1e-3, "examples": 32},
     "kto": {"prompts": 64, "samples": 8, "batch_size": 4, "learning_rate": 1e-4, "sampling_share": 0.9},
     "cpo": {"prompts": 64, "samples": 8, "batch_size": 4, "learning_rate": 1e-4, "sampling_share": 0.9},
     "simpo": {"prompts": 64, "samples": 8, "batch_size": 4, "learning_rate": 1e-4, "sampling_share": 0.9},
     "orpo": {"prompts": 64, "samples": 8, "batch_size": 4, "learning_rate": 1e-4, "sampling_share": 0.9},
     "rft": {"prompts": 64, "samples": 8, "batch_size": 4, "learning_rate": 1e-4, "rounds": 2},
+    "distill-seq": {"prompts": 32, "batch_size": 4, "learning_rate": 1e-3},
+    "distill-onpolicy": {"prompts_per_step": 4, "learning_rate": 1e-3, "examples": 32},
+    "distill-trace": {"batch_size": 4, "learning_rate": 1e-3, "examples": 64},
     "dr-grpo": {"group_size": 4, "prompts_per_step": 4, "learning_rate": 1e-2, "examples": 32},
     "grpo": {"group_size": 4, "prompts_per_step": 4, "learning_rate": 1e-3, "examples": 32},
     "dapo": {
@@ -58,6 +70,13 @@ QUICK: dict[str, dict[str, object]] = {
     "mezo": {"batch_size": 4, "examples": 16, "learning_rate": 1e-5},
     "steering": {"prompts": 64, "samples": 8, "batch_size": 2, "sampling_share": 0.9, "strength": 4.0},
     "few-shot": {"shots": 2},
+    "self-instruct": {
+        "seeds": 64, "examples": 8, "shots": 1, "temperature": 1.0, "batch_size": 4, "learning_rate": 1e-3,
+    },
+    "r1": {
+        "group_size": 4, "prompts_per_step": 4, "learning_rate": 1e-3, "grpo_learning_rate": 1e-3, "examples": 64,
+        "batch_size": 4, "samples": 8, "sft_share": 0.2, "grpo_share": 0.2, "rejection_share": 0.2,
+    },
     "sft-dpo": {
         "prompts": 64, "samples": 8, "batch_size": 4, "learning_rate": 1e-4, "dpo_learning_rate": 1e-4,
         "sampling_share": 0.9, "sft_share": 0.5,
@@ -88,6 +107,10 @@ QUICK_PARTS: dict[str, dict[str, object]] = {
     "in-squeeze": {"rank": 1, "source_rank": 4},
 }
 """The same for parameterisations and optimisers, used in a composition like `lora+sft`."""
+LEARN_FROM = {"distill-seq": "teacher", "distill-onpolicy": "teacher", "distill-trace": "traces"}
+"""Methods that learn from another run, and the parameter that names it."""
+STEPS = {"r1": 5}
+"""Updates of a short run, where four are too few: one a stage, and two in the last."""
 PROTOCOL = EvaluationProtocol(split="val", items=6, max_new_tokens=40, curve_points=2, curve_items=4)
 
 
@@ -102,19 +125,22 @@ def quick(name: str) -> dict[str, object]:
 
 def make_spec(
     method: str,
-    model: str = "lab",
+    model: str | None = None,
     seed: int = 0,
-    steps: int = 4,
+    steps: int | None = None,
     task: str = "countdown",
     evaluation: EvaluationProtocol = PROTOCOL,
     **parameters: object,
 ) -> RunSpec:
     """A short run of `method`; methods without quick settings run with their defaults."""
+    given, plain = {**quick(method), **parameters}, method.rpartition("+")[2]
+    if plain in LEARN_FROM and LEARN_FROM[plain] not in given:
+        given[LEARN_FROM[plain]] = str(finished_run().path)
     return RunSpec(
-        method=find_method(method).resolve({**quick(method), **parameters}),
+        method=find_method(method).resolve(given),
         task=find_task(task).resolve({"level": "L0"} if task == "countdown" else {}),
-        model=load_model(model).reference(),
-        budget=Budget(steps=steps),
+        model=load_model(model or start_model(method)).reference(),
+        budget=Budget(steps=STEPS.get(method, 4) if steps is None else steps),
         seed=seed,
         evaluation=evaluation,
     )
@@ -136,6 +162,40 @@ def run_to_end(spec: RunSpec, runs: Path) -> RunDirectory:
     code = work(directory.path, Resources())
     assert code == DONE, directory.error.read_text() if directory.error.exists() else code
     return directory
+
+
+def start_model(method: str) -> str:
+    """The model that a short run of `method` begins with: one that can do what the method asks of it."""
+    return writer() if method.rpartition("+")[2] == "self-instruct" else "lab"
+
+
+@cache
+def writer() -> str:
+    """The directory of a lab model that has learnt to write Countdown questions after others, made once."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    handle, task = load_model("lab"), load_task("countdown", level="L0")
+    model, tokenizer = handle.model(), handle.tokenizer()
+    texts = [f"{task.prompt(i)}{task.demonstration(i)}{tokenizer.eos_token}" for i in task.items("train", 64)]
+    optimiser, rng = torch.optim.AdamW(model.parameters(), lr=2e-3), random.Random(0)
+    for _ in range(30):
+        rows = ["".join(rng.sample(texts, 2)) for _ in range(8)]
+        batch = tokenizer(rows, return_tensors="pt", padding=True)
+        labels = batch.input_ids.masked_fill(batch.attention_mask == 0, -100)
+        model(**batch, labels=labels).loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@cache
+def finished_run() -> RunDirectory:
+    """A finished short run of rejection sampling, made once: a teacher, and answers to training questions."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return run_to_end(make_spec("rft", rounds=1), folder / "runs")
 
 
 def kill_when(directory: RunDirectory, ready: Callable[[RunDirectory], bool]) -> None:

@@ -17,7 +17,7 @@ from harness.policy import digest_of
 from harness.record import RunDirectory
 from harness.registry import load_method, methods
 from harness.training import Training
-from tests.conftest import PROTOCOL, QUICK, kill_when, make_spec, place, quick, run_to_end
+from tests.conftest import PROTOCOL, QUICK, kill_when, make_spec, place, quick, run_to_end, start_model
 
 EVERY = sorted(methods())
 TRAINED = [name for name in EVERY if load_method(name).stages]
@@ -29,11 +29,22 @@ GRADIENT = [
 PIPELINES = [name for name in TRAINED if len(load_method(name, **QUICK.get(name, {})).stages) > 1]
 
 
+class Finished(dict[str, RunDirectory]):
+    """One uninterrupted run of a method, made when it is first asked for."""
+
+    def __init__(self, runs: Path) -> None:
+        super().__init__()
+        self.runs = runs
+
+    def __missing__(self, name: str) -> RunDirectory:
+        self[name] = run_to_end(make_spec(name), self.runs)
+        return self[name]
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunDirectory]:
-    """One uninterrupted run of every method."""
-    runs = tmp_path_factory.mktemp("finished")
-    return {name: run_to_end(make_spec(name), runs) for name in EVERY}
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """One uninterrupted run of every method that is asked for."""
+    return Finished(tmp_path_factory.mktemp("finished"))
 
 
 def weights(directory: RunDirectory) -> str:
@@ -45,14 +56,15 @@ def rows(directory: RunDirectory) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_the_record_is_complete(name: str, finished: dict[str, RunDirectory]) -> None:
+def test_the_record_is_complete(name: str, finished: Finished) -> None:
     directory = finished[name]
     result = directory.read_result()
     assert directory.status() == "done"
     assert result.score.items == 6 and len(rows(directory)) == 6
     assert result.meters.evaluate_seconds > 0 and result.peak_memory_bytes > 0
     assert bool(result.stages) == (name in TRAINED)
-    assert not result.stages or sum(stage.meters.steps for stage in result.stages) == 4
+    wanted = make_spec(name).budget.steps
+    assert not result.stages or sum(stage.meters.steps for stage in result.stages) == wanted
     for stage in result.stages:
         assert stage.meters.steps > 0 and stage.stopped_by == "steps"
         assert stage.meters.flops > 0 and stage.meters.device_seconds > 0
@@ -62,20 +74,20 @@ def test_the_record_is_complete(name: str, finished: dict[str, RunDirectory]) ->
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_the_same_seed_gives_the_same_run(name: str, finished: dict[str, RunDirectory], runs: Path) -> None:
+def test_the_same_seed_gives_the_same_run(name: str, finished: Finished, runs: Path) -> None:
     again = run_to_end(make_spec(name), runs)
     assert weights(again) == weights(finished[name])
     assert rows(again) == rows(finished[name])
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_another_seed_gives_another_run(name: str, finished: dict[str, RunDirectory], runs: Path) -> None:
+def test_another_seed_gives_another_run(name: str, finished: Finished, runs: Path) -> None:
     other = run_to_end(make_spec(name, seed=1), runs)
     assert weights(other) != weights(finished[name])
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_killed_and_resumed_equals_uninterrupted(name: str, finished: dict[str, RunDirectory], runs: Path) -> None:
+def test_killed_and_resumed_equals_uninterrupted(name: str, finished: Finished, runs: Path) -> None:
     directory = place(make_spec(name), runs)
     last = len(load_method(name, **QUICK.get(name, {})).stages) - 1
     second = f"stage-{last}/*-{1 if last else 2}/state.json"
@@ -84,7 +96,7 @@ def test_killed_and_resumed_equals_uninterrupted(name: str, finished: dict[str, 
 
 
 @pytest.mark.parametrize("name", PIPELINES)
-def test_killed_between_two_stages(name: str, finished: dict[str, RunDirectory], runs: Path) -> None:
+def test_killed_between_two_stages(name: str, finished: Finished, runs: Path) -> None:
     directory = place(make_spec(name), runs)
     kill_when(directory, lambda run: (run.checkpoint / "stage-1" / "start" / "state.json").exists())
     assert_resumed_as_whole(directory, finished[name])
@@ -123,15 +135,15 @@ def test_an_update_in_two_micro_batches(name: str, finished: dict[str, RunDirect
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_budget_of_zero_changes_nothing(name: str, runs: Path) -> None:
     directory = run_to_end(make_spec(name, steps=0), runs)
-    base = run_to_end(make_spec("base"), runs)
+    base = run_to_end(make_spec("base", model=start_model(name)), runs)
     assert directory.read_result().meters.steps == 0
     assert [row["completion"] for row in rows(directory)] == [row["completion"] for row in rows(base)]
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_only_declared_tensors_change(name: str, finished: dict[str, RunDirectory]) -> None:
+def test_only_declared_tensors_change(name: str, finished: Finished) -> None:
     """What was not declared trainable is bit for bit the start model's; what was declared has moved."""
-    start = dict(load_model("lab").model().named_parameters())
+    start = dict(load_model(start_model(name)).model().named_parameters())
     directory = finished[name]
     declared = directory.read_result().stages[-1].trainable_parameters
     if is_adapter(directory.model):
@@ -157,7 +169,7 @@ def test_only_declared_tensors_change(name: str, finished: dict[str, RunDirector
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_export_and_reload_gives_the_same_logits(name: str, finished: dict[str, RunDirectory], tmp_path: Path) -> None:
+def test_export_and_reload_gives_the_same_logits(name: str, finished: Finished, tmp_path: Path) -> None:
     directory = finished[name]
     ids = torch.arange(3, 19)[None]
     if not is_adapter(directory.model):
