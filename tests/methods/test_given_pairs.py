@@ -26,7 +26,7 @@ def data(tmp_path: Path) -> str:
     return str(folder)
 
 
-@pytest.mark.parametrize("method", ["dpo", "kto", "orpo"])
+@pytest.mark.parametrize("method", ["dpo", "kto", "orpo", "iterative-dpo"])
 def test_given_pairs_are_learnt(method: str, data: str, tmp_path: Path) -> None:
     spec = make_spec(method, steps=8, learning_rate=3e-4)
     task = find_task("jsonl").resolve({"data": data, "template": "plain"})
@@ -34,8 +34,8 @@ def test_given_pairs_are_learnt(method: str, data: str, tmp_path: Path) -> None:
     done = run_to_end(spec.model_copy(update={"task": task, "evaluation": evaluation}), tmp_path / "runs")
     result = done.read_result()
     assert result.meters.generated_tokens == 0 and not (tmp_path / "runs" / "rollouts").exists()
-    (noted,) = [event for event in read_events(done.events) if event["kind"] == "pairs"]
-    assert noted["given"] and noted["pairs"] == 24
+    noted = [event for event in read_events(done.events) if event["kind"] == "pairs"]
+    assert len(noted) == len(result.stages) and all(event["given"] and event["pairs"] == 24 for event in noted)
     before = run_to_end(
         make_spec("base").model_copy(update={"task": task, "evaluation": evaluation}), tmp_path / "runs"
     ).read_result()

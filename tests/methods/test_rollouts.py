@@ -20,9 +20,10 @@ def note(directory: RunDirectory) -> dict[str, Any]:
     return found
 
 
-def test_methods_share_one_file_and_each_pays_for_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["kto", "rft", "orpo", "apo"])
+def test_methods_share_one_file_and_each_pays_for_it(method: str, tmp_path: Path) -> None:
     first = run_to_end(make_spec("dpo", **SAME), tmp_path)
-    second = run_to_end(make_spec("kto", **SAME), tmp_path)
+    second = run_to_end(make_spec(method, **SAME, **({"rounds": 1} if method == "rft" else {})), tmp_path)
     assert note(first)["sampled_here"] and not note(second)["sampled_here"]
     assert note(first)["file"] == note(second)["file"]
     assert [file.name for file in (tmp_path / "rollouts").iterdir()] == [note(first)["file"]]
