@@ -20,6 +20,8 @@ EXACT = {
     "apo": {"batch_size": 12},
     "simpo": {"batch_size": 12},
     "grpo": {"group_size": 4, "prompts_per_step": 3, "beta": 0.0},
+    "cpt": {"batch_size": 12, "length": 24},
+    "distill-onpolicy": {"prompts_per_step": 12, "examples": 64},
     "dr-grpo": {"group_size": 4, "prompts_per_step": 3},
 }
 
