@@ -10,12 +10,14 @@ another collection: `lm-eval:hellaswag` is the family `lm-eval` with the subject
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -156,13 +158,25 @@ def add(table: dict[str, Any], entry: Entry[Any]) -> None:
     table[entry.name] = entry
 
 
+def _registers(module: pkgutil.ModuleInfo) -> bool:
+    """Whether a module registers a part: what only helps one stays unread, because it may need torch."""
+    found = importlib.util.find_spec(module.name)
+    source = Path(found.origin).read_text() if found is not None and found.origin is not None else ""
+    return any(mark in source for mark in ("\n@parameterisation", "\n@optimiser"))
+
+
 @cache
 def discover() -> None:
     """Import everything that registers itself."""
-    for package_name in ("methods.recipes", "methods.parameterisations", "methods.optimisers", "tasks"):
+    for package_name in ("methods.recipes", "tasks"):
         package = importlib.import_module(package_name)
         for module in pkgutil.walk_packages(package.__path__, package_name + "."):
             importlib.import_module(module.name)
+    for package_name in ("methods.parameterisations", "methods.optimisers"):
+        package = importlib.import_module(package_name)
+        for module in pkgutil.iter_modules(package.__path__, package_name + "."):
+            if _registers(module):
+                importlib.import_module(module.name)
     for group in ("beyondrl.methods", "beyondrl.tasks"):
         for point in entry_points(group=group):
             try:

@@ -11,6 +11,12 @@ from typing import Any
 
 import torch
 
+
+class _VirtualTable(torch.nn.Embedding):
+    """An embedding of virtual tokens. It is looked up once a batch and not once a row, so a population, which knows
+    plain embeddings by rows, must not batch its members through it: another type, so that it takes them in turn."""
+
+
 _UNSCORED = -100
 """The label of a token that no loss counts."""
 
@@ -81,6 +87,10 @@ def align(model: Any) -> None:
         return output
 
     model.forward = forward
+    for encoder in model.prompt_encoder.values():
+        table = getattr(encoder, "embedding", None)
+        if type(table) is torch.nn.Embedding:
+            table.__class__ = _VirtualTable
 
 
 def _without(output: Any, in_front: int) -> Any:

@@ -13,6 +13,7 @@ merged. Order of gates: attention's layers with the prompt before the last, down
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -151,29 +152,23 @@ class MoaLayer(nn.Module, BaseTunerLayer):
             return getattr(super().__getattr__("base_layer"), name)
 
     def _hook(self, mixture: Mixture) -> None:
-        """Let the block's inner layers ask for what is to be added."""
+        """Let the block's inner layers ask for what is to be added; bound methods, so that a deep copy has its own."""
         self._hooked = True
         block = self.base_layer
         attention, inner = (block.get_submodule(find(block)) for find in (attention_name, feed_forward_name))
 
-        def adds(name: str) -> Any:
-            def hook(module: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor | None:
-                return self._added(name, inputs[0], output)
-
-            return hook
-
         for name in mixture.lora:
             layer = inner.get_submodule(mixture.down_name) if name == "down" else attention.get_submodule(name)
-            layer.register_forward_hook(adds(name))
-        inner.register_forward_hook(adds("parallel"))
+            layer.register_forward_hook(partial(self._added, name))
+        inner.register_forward_hook(partial(self._added, "parallel"))
         if mixture.prompt is not None:
             attention.register_forward_pre_hook(self._attention_begins, with_kwargs=True)
             attention.get_submodule("q_proj").register_forward_hook(self._query_seen)
             attention.get_submodule("o_proj").register_forward_pre_hook(self._prompt_added)
 
-    def _added(self, name: str, inputs: torch.Tensor, output: torch.Tensor) -> torch.Tensor | None:
+    def _added(self, name: str, module: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor | None:
         for adapter, gates in self._gates.items():
-            output = output + self.moa_mixture[adapter].contribution(name, gates, inputs).to(output.dtype)
+            output = output + self.moa_mixture[adapter].contribution(name, gates, inputs[0]).to(output.dtype)
         return output if self._gates else None
 
     def _attention_begins(self, module: Any, inputs: Any, keywords: dict[str, Any]) -> None:

@@ -135,3 +135,40 @@ def test_pefts_types_are_checked_by_their_own_fields(name: str, settings: dict[s
     with pytest.raises(UserError) as error:
         load_parameterisation(name, **settings)
     assert words in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["prompt", "prefix", "moa", "moa-sparse", "kron-lora", "ia3", "steering"])
+def test_both_engines_answer_as_a_loop_without_a_cache(name: str, tmp_path: Path) -> None:
+    """Greedy: two members of a population, and the engine of evaluation, against a whole pass for every token."""
+    from harness.contracts import Sampling
+    from harness.engines.hf import HFEngine, encode
+    from harness.engines.population import PopulationEngine
+
+    quick = {"prompt": {"tokens": 3}, "prefix": {"tokens": 3}, "ia3": {}, "steering": {}}.get(name, {"rank": 2})
+    model = saved(tmp_path, name, **quick)
+    tokenizer = load_model("lab").tokenizer()
+    prompts = ["3 5 8 3", "1 2", "9 8 7 6 5 4 3"]
+    sampling = Sampling(max_new_tokens=6)
+    tensors = {one: t for one, t in model.named_parameters() if t.requires_grad}
+    other = {one: t.detach() + 0.3 * torch.randn_like(t) for one, t in tensors.items()}
+    own = {one: t.detach().clone() for one, t in tensors.items()}
+    engine = PopulationEngine(model, tokenizer)
+    members = {one: torch.stack([own[one], other[one]]) for one in own}
+    if engine.group_size(1, members, len(prompts)) >= 2:
+        answers = engine.generate(members, 2, prompts, sampling, 0)
+    else:
+        answers = [
+            engine.generate({k: v[None] for k, v in m.items()}, 1, prompts, sampling, 0)[0] for m in (own, other)
+        ]
+    evaluated = HFEngine(model, tokenizer).generate(prompts, sampling, 0)
+    assert [one.token_ids for one in evaluated] == [one.token_ids for one in answers[0]]
+    for values, answered in zip((own, other), answers, strict=True):
+        with torch.no_grad():
+            for one, tensor in tensors.items():
+                tensor.copy_(values[one])
+            for prompt, answer in zip(prompts, answered, strict=True):
+                ids = encode(tokenizer, prompt)
+                for token in answer.token_ids:
+                    logits = model(torch.tensor([ids])).logits[0, -1]
+                    assert logits[token] >= logits.max() - 1e-3
+                    ids = [*ids, token]
