@@ -18,6 +18,7 @@ from harness.contracts import Stage, Train
 from harness.errors import UserError
 from harness.parameters import Search
 from harness.parts import parameterisation
+from harness.spec import Budget
 from methods.parameterisations.lora import TENFOLD, lora
 from methods.settings import LoraAlpha, Rank, Targets
 from methods.transforms.squeeze_stage import Kept, OptimiserState, SqueezeStage
@@ -46,20 +47,24 @@ class SqueezedLora:
 
     def expand(self, train: Train, share: float) -> tuple[Stage, ...]:
         """The stages in the place of `train`, which has `share` of the run's budget."""
-        first = replace(train, parameterisation=self.start)
-        on = replace(train, parameterisation=Kept())
+        parts = {"squeeze": (1.0,), "cont-squeeze": (1 - (self.after or 0.0), self.after or 0.0)}.get(
+            self.variant, (1 / (len(self.ranks) + 1),) * (len(self.ranks) + 1)
+        )
+        stages: list[Stage] = []
+        for place, part in enumerate(parts):
+            if place:
+                stages.append(self._squeeze(self.ranks[place - 1]))
+            last = place + 1 == len(parts)
+            stages.append(
+                replace(
+                    train,
+                    parameterisation=Kept() if place else self.start,
+                    share=train.share if last and train.share is None else share * part,
+                    budget=_part(train.budget, part),
+                )
+            )
         if self.variant == "squeeze":
-            return (first, self._squeeze(self.ranks[0]))
-        if self.variant == "cont-squeeze":
-            assert self.after is not None
-            return (replace(first, share=share * (1 - self.after)), self._squeeze(self.ranks[0]), on)
-        each = share / (len(self.ranks) + 1)
-        stages: list[Stage] = [replace(first, share=each)]
-        for place, rank in enumerate(self.ranks):
-            last = place + 1 == len(self.ranks)
-            stages += [self._squeeze(rank), replace(on, share=train.share if last else each)]
-        if train.share is not None:
-            stages[-1] = replace(on, share=each)
+            stages.append(self._squeeze(self.ranks[0]))
         return tuple(stages)
 
     def _squeeze(self, rank: int) -> SqueezeStage:
@@ -71,6 +76,15 @@ class SqueezedLora:
 
     def describe(self) -> dict[str, Any]:
         return {"variant": self.variant, "start": self.start.describe(), "ranks": self.ranks, "after": self.after}
+
+
+def _part(budget: Budget | None, part: float) -> Budget | None:
+    """A stage's own budget, divided like its share of the run's."""
+    if budget is None or part == 1.0:
+        return budget
+    whole = {"generated_tokens", "trained_tokens", "rollouts", "steps"}
+    limits = {name: limit * part for name, limit in budget.limits().items()}
+    return Budget(**{name: round(limit) if name in whole else limit for name, limit in limits.items()})
 
 
 def halves(source: int, target: int) -> tuple[int, ...]:

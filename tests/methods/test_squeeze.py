@@ -242,6 +242,13 @@ def test_a_run_is_squeezed_and_says_so(tmp_path: Path) -> None:
     assert {module.rank for module in LoraAdapter.read(directory.model).modules.values()} == {2}
 
 
+def test_nothing_trained_after_the_squeeze_is_the_squeeze_at_the_end(tmp_path: Path) -> None:
+    post = run_to_end(make_spec("squeeze+sft", schedule="constant"), tmp_path / "post")
+    cont = run_to_end(make_spec("cont-squeeze+sft", schedule="constant", after=0.01), tmp_path / "cont")
+    assert cont.read_result().stages[2].meters.steps == 0
+    assert cont.read_result().weights_digest == post.read_result().weights_digest
+
+
 def test_adams_moments_are_carried_over_and_a_killed_run_still_ends_the_same(tmp_path: Path) -> None:
     """With `carry` the stage after the squeeze begins with the mapped moments: other weights than after a reset."""
     from harness.contracts import Resources
