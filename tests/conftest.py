@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import gc
+import importlib
 import io
 import os
 import random
@@ -154,10 +156,22 @@ def place(spec: RunSpec, runs: Path) -> RunDirectory:
     return directory
 
 
+@cache
+def prepare() -> None:
+    """What a worker's fork server does once: the heavy imports, of which no garbage collection has to think again."""
+    from harness.worker import PRELOAD
+
+    for module in PRELOAD:
+        importlib.import_module(module)
+    gc.collect()
+    gc.freeze()
+
+
 def run_to_end(spec: RunSpec, runs: Path) -> RunDirectory:
     """Run in this process; fails the test with the run's own error if it does not finish."""
     from harness.worker import DONE, work
 
+    prepare()
     directory = place(spec, runs)
     code = work(directory.path, Resources())
     assert code == DONE, directory.error.read_text() if directory.error.exists() else code
@@ -198,10 +212,23 @@ def finished_run() -> RunDirectory:
     return run_to_end(make_spec("rft", rounds=1), folder / "runs")
 
 
+class Finished(dict[str, RunDirectory]):
+    """One uninterrupted run of every method, made when it is first asked for."""
+
+    def __init__(self, runs: Path, spec: Callable[[str], RunSpec]) -> None:
+        self.runs = runs
+        self._spec = spec
+
+    def __missing__(self, name: str) -> RunDirectory:
+        self[name] = run_to_end(self._spec(name), self.runs)
+        return self[name]
+
+
 def kill_when(directory: RunDirectory, ready: Callable[[RunDirectory], bool]) -> None:
     """Work on the run in a forked process and SIGKILL it as soon as `ready` says so."""
     from harness.worker import work
 
+    prepare()
     child = os.fork()
     if child == 0:
 
@@ -214,6 +241,28 @@ def kill_when(directory: RunDirectory, ready: Callable[[RunDirectory], bool]) ->
         os._exit(work(directory.path, Resources(), checkpoint_seconds=0.0))
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status), "the run ended before it could be killed"
+
+
+PROCESSES = ("tests/cli/", "tests/sweeps/", "tests/test_readme.py", "tests/harness/test_plugin.py")
+"""Tests that start processes of their own, some against the clock: one at a time."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where tests run side by side (`make test`), keep together what shares a fixture: files, or a method's tests."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            item.add_marker(pytest.mark.xdist_group(_together(item)))
+
+
+def _together(item: pytest.Item) -> str:
+    place = item.nodeid.partition("::")[0]
+    if place.startswith(PROCESSES):
+        return "processes"
+    if "swept" in getattr(item, "fixturenames", ()):
+        return "swept"
+    name = item.callspec.params.get("name") if hasattr(item, "callspec") else None
+    return f"{place} {name}" if "finished" in getattr(item, "fixturenames", ()) else place
 
 
 @pytest.fixture

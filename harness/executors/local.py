@@ -9,6 +9,7 @@ nothing goes on unwatched; the run can be taken up again from its directory.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import multiprocessing
 import os
@@ -145,6 +146,7 @@ def visible_gpus() -> tuple[str, ...]:
 
 def _run(work: Work | None, run_directory: Path, resources: Resources, device: str | None) -> None:
     """What the process of a run does; leaves with the exit code of `work`."""
+    gc.freeze()  # the fork server's imports: going through them costs a short run as much as its updates
     os.setpgrp()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_controller, name="controller watch", daemon=True).start()

@@ -13,9 +13,8 @@ from harness.export import export
 from harness.models import load_model
 from harness.parts import load_parameterisation, parameterisations
 from harness.policy import Policy
-from harness.record import RunDirectory
 from harness.registry import find_method, load_method, load_task
-from tests.conftest import QUICK_PARTS, kill_when, make_spec, place, quick, run_to_end
+from tests.conftest import QUICK_PARTS, Finished, kill_when, make_spec, place, quick
 
 NEEDS_GPU = {"qlora"}
 NEEDS_ADAPTERS = {"mole"}  # tried with adapters in tests/methods/test_mole.py
@@ -24,10 +23,9 @@ IDS = torch.arange(3, 19)[None]
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunDirectory]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """One uninterrupted run of every parameterisation."""
-    runs = tmp_path_factory.mktemp("finished")
-    return {name: run_to_end(make_spec(f"{name}+sft"), runs) for name in EVERY}
+    return Finished(tmp_path_factory.mktemp("finished"), lambda name: make_spec(f"{name}+sft"))
 
 
 def is_adapters(name: str, adapted: object) -> bool:
@@ -54,7 +52,7 @@ def test_attached_twice_under_one_seed_is_the_same(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_killed_and_resumed_equals_uninterrupted(name: str, finished: dict[str, RunDirectory], runs: Path) -> None:
+def test_killed_and_resumed_equals_uninterrupted(name: str, finished: Finished, runs: Path) -> None:
     from harness.contracts import Resources
     from harness.worker import DONE, work
 
@@ -68,7 +66,7 @@ def test_killed_and_resumed_equals_uninterrupted(name: str, finished: dict[str, 
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_only_the_adapter_changes(name: str, finished: dict[str, RunDirectory]) -> None:
+def test_only_the_adapter_changes(name: str, finished: Finished) -> None:
     """What is saved is what was declared; with it switched off the model is bit for bit the start model."""
     directory = finished[name]
     stages = directory.read_result().stages
@@ -84,7 +82,7 @@ def test_only_the_adapter_changes(name: str, finished: dict[str, RunDirectory]) 
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_export_and_reload_gives_the_same_logits(name: str, finished: dict[str, RunDirectory], tmp_path: Path) -> None:
+def test_export_and_reload_gives_the_same_logits(name: str, finished: Finished, tmp_path: Path) -> None:
     directory = finished[name]
     folder = export(directory.path, "peft", tmp_path / "peft")
     reloaded = open_adapter(load_model("lab").model(), folder).eval()
