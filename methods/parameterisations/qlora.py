@@ -23,7 +23,7 @@ def why_not() -> str | None:
     from importlib.util import find_spec
 
     if find_spec("bitsandbytes") is None:
-        return "bitsandbytes is not installed (pip install bitsandbytes, on a machine with a GPU)"
+        return "bitsandbytes is not installed (pip install 'beyondrl[gpu]', on a machine with a GPU)"
     import torch
 
     return None if torch.cuda.is_available() else "bitsandbytes needs a GPU for this, and there is none"
