@@ -135,7 +135,7 @@ def _mixtures(repeats: int) -> None:
             self.sparse, self.order = sparse, ["one"]
             self.lora = nn.ModuleDict({"one": LowRankExpert(SIZE, SIZE, RANK, 1.0)})
 
-    x = torch.randn(ROWS, TOKENS, SIZE)
+    x, output = torch.randn(ROWS, TOKENS, SIZE), torch.randn(ROWS, TOKENS, SIZE)
     soft, sparse = Bare(False), Bare(True)
     for share in (1.0, 0.5, 0.25, 0.1, 0.0):
         gates = torch.rand(ROWS, TOKENS, 1)
@@ -143,7 +143,7 @@ def _mixtures(repeats: int) -> None:
 
         def forward(mixture: Bare, weights: torch.Tensor) -> None:
             with torch.no_grad():
-                mixture.contribution("one", weights, x)
+                mixture.added_to(output, "one", weights, x)
 
         times = _alternate(
             {"soft": lambda g=gates: forward(soft, g), "sparse": lambda g=kept: forward(sparse, g)},

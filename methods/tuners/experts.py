@@ -35,6 +35,10 @@ class LowRankExpert(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return (x @ self.down.T) @ (self.up.T * self.scale)
 
+    def weighted(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """weight [..., 1] times the output; the product is taken where the expert is thin."""
+        return (x @ self.down.T * weight) @ (self.up.T * self.scale)
+
 
 class ParallelAdapter(nn.Module):
     """up(SiLU(down(h))) with biases."""
@@ -55,6 +59,11 @@ class ParallelAdapter(nn.Module):
     def forward(self, h: torch.Tensor) -> torch.Tensor:
         inner = nn.functional.silu(nn.functional.linear(h, self.down, self.down_bias))
         return nn.functional.linear(inner, self.up, self.up_bias)
+
+    def weighted(self, h: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """weight [..., 1] times the output; the product is taken where the expert is thin."""
+        inner = nn.functional.silu(nn.functional.linear(h, self.down, self.down_bias))
+        return (inner * weight) @ self.up.T + weight * self.up_bias
 
 
 class PromptExpert(nn.Module):

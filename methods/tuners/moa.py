@@ -92,20 +92,22 @@ class Mixture(nn.Module):
             keep = keep + distance - distance.detach()
         return g * keep
 
-    def contribution(self, name: str, gates: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
-        """g_i E_i(x); in Sparse, E_i is computed for the tokens whose gate is not zero."""
+    def added_to(self, output: torch.Tensor, name: str, gates: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+        """output + g_i E_i(x); in Sparse, E_i is computed for the tokens whose gate is not zero, and for no others."""
         expert: Any = self.parallel if name == "parallel" else self.lora[name]
         gate = gates[..., self.order.index(name), None]
         inputs = inputs.to(expert.dtype)
         if not self.sparse:
-            return gate * expert(inputs)
-        flat, weight = inputs.reshape(-1, inputs.shape[-1]), gate.reshape(-1, 1)
+            return output + expert.weighted(inputs, gate).to(output.dtype)
+        weight = gate.reshape(-1, 1)
         chosen = weight[:, 0].nonzero()[:, 0]
-        if len(chosen) == len(flat):
-            return gate * expert(inputs)
-        added = weight[chosen] * expert(flat[chosen])
-        whole = added.new_zeros(len(flat), added.shape[-1]).index_add(0, chosen, added)
-        return whole.view(*inputs.shape[:-1], -1)
+        if not len(chosen):
+            return output
+        if len(chosen) == len(weight):
+            return output + expert.weighted(inputs, gate).to(output.dtype)
+        added = expert.weighted(inputs.reshape(-1, inputs.shape[-1])[chosen], weight[chosen])
+        flat = output.reshape(-1, output.shape[-1])
+        return flat.index_add(0, chosen, added.to(output.dtype)).view_as(output)
 
 
 class MoaLayer(nn.Module, BaseTunerLayer):
@@ -168,7 +170,7 @@ class MoaLayer(nn.Module, BaseTunerLayer):
 
     def _added(self, name: str, module: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor | None:
         for adapter, gates in self._gates.items():
-            output = output + self.moa_mixture[adapter].contribution(name, gates, inputs[0]).to(output.dtype)
+            output = self.moa_mixture[adapter].added_to(output, name, gates, inputs[0])
         return output if self._gates else None
 
     def _attention_begins(self, module: Any, inputs: Any, keywords: dict[str, Any]) -> None:

@@ -185,7 +185,10 @@ def test_experts_for_chosen_tokens_alone_are_those_for_all(share: str, tokens: i
     for name in ("q_proj", "parallel"):
         expert = mixture.parallel if name == "parallel" else mixture.lora[name]
         dense = gates[..., mixture.order.index(name), None] * expert(x)
-        torch.testing.assert_close(mixture.contribution(name, gates, x), dense, rtol=1e-6, atol=1e-6)
+        before = torch.randn_like(dense)
+        torch.testing.assert_close(mixture.added_to(before, name, gates, x), before + dense, rtol=1e-5, atol=1e-5)
+        if share == "none":
+            assert mixture.added_to(before, name, gates, x) is before
 
 
 @pytest.mark.parametrize("threshold", ["released", "subtract", "straight-through"])
