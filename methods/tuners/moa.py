@@ -6,8 +6,9 @@ apart. One router a block reads the block's input (the residual stream) and give
 g = sigmoid(router(x)), not normalised: y = f(x) + sum g_i E_i(x) at each expert's own site. Sparse keeps an expert only
 where g_i reaches Gamma(x) = Gamma_max sigmoid(w x + b) and computes it for those tokens alone. `threshold` says how
 Gamma learns: `released` as in the published code (a hard comparison, so never), `subtract` weights by (g - Gamma)+,
-`straight-through` compares and lets the gradient of g - Gamma through. Gates depend on the input, so nothing can be
-merged. Order of gates: attention's layers with the prompt before the last, down, parallel.
+`straight-through` compares and lets the gradient of g - Gamma through (of the tokens that are computed). Gates depend
+on the input, so nothing can be merged. Order of gates: attention's layers with the prompt before the last, down,
+parallel.
 """
 
 from __future__ import annotations
