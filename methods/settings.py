@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from harness.parameters import Scaled, Search
+from harness.parameters import DataPath, Scaled, Search
 from methods.objectives.replay import ReplaySource
 from methods.objectives.teacher import TeacherName
 from methods.objectives.traces import TracePath
+from methods.reward_models.card import folder_of
 
 _RATE = Scaled("learning-rate")
 LearningRate = Annotated[float, Field(gt=0), Search(1e-6, 1e-3, log=True), _RATE, "peak learning rate of AdamW"]
@@ -40,9 +41,27 @@ Epochs = Annotated[int, Field(ge=1), "passes over each batch of rollouts; above 
 Epsilon = Annotated[float, Field(gt=0, lt=1), "the ratio to the sampling policy is clipped at 1 - epsilon"]
 EpsilonHigh = Annotated[float, Field(gt=0), "the ratio to the sampling policy is clipped at 1 + epsilon_high"]
 RewardSource = Annotated[
-    Literal["verifier", "constant", "shuffled"],
-    "what training is rewarded for: the task's verifier, or a control: 1 for everything, or the verifier's rewards "
-    "dealt out at random",
+    Literal[
+        "verifier",
+        "reward-model",
+        "process-reward-model",
+        "verifier+reward-model",
+        "verifier+process-reward-model",
+    ],
+    "what training is rewarded for: the task's verifier, a reward model, or both",
+]
+RewardModel = Annotated[
+    str | None, DataPath(), AfterValidator(folder_of), "directory of a finished run of (process-)reward-model"
+]
+RewardWeight = Annotated[float, Field(gt=0), "weight of a reward model's score beside the verifier's reward"]
+HeldOut = Annotated[float, Field(ge=0, lt=1), "share of the prompts that a reward model is measured on, not trained"]
+Continuations = Annotated[int, Field(ge=1), "completions sampled from the end of each step to label it"]
+Delimiter = Annotated[str, Field(min_length=1), "what ends a step of a solution"]
+StepLabels = Annotated[
+    Literal["soft", "hard"], "label of a step: the share of right continuations, or whether any was right"
+]
+StepAggregate = Annotated[
+    Literal["min", "product", "mean", "last"], "how the chances of a solution's steps become its score"
 ]
 SamplingRounds = Annotated[
     int, Field(ge=0, le=100), "rounds in which groups of equal rewards are replaced, at most; 0 keeps them all"

@@ -71,6 +71,22 @@ QUICK: dict[str, dict[str, object]] = {
     "eggroll": {"population": 4, "prompts": 12, "examples": 16, "sigma": 0.05},
     "mezo": {"batch_size": 4, "examples": 16, "learning_rate": 1e-5},
     "steering": {"prompts": 64, "samples": 8, "batch_size": 2, "sampling_share": 0.9, "strength": 4.0},
+    "reward-model": {
+        "prompts": 64, "samples": 8, "batch_size": 4, "learning_rate": 1e-3, "sampling_share": 0.9, "held_out": 0.3,
+    },
+    "process-reward-model": {
+        "prompts": 24, "samples": 4, "continuations": 2, "batch_size": 4, "learning_rate": 1e-3, "delimiter": "=",
+        "sampling_share": 0.9, "held_out": 0.3,
+    },
+    "rm-grpo": {
+        "prompts": 64, "samples": 8, "batch_size": 4, "learning_rate": 1e-3, "sampling_share": 0.9, "held_out": 0.3,
+        "reward_model_share": 0.5, "grpo_learning_rate": 1e-3, "group_size": 4, "prompts_per_step": 4,
+    },
+    "prm-grpo": {
+        "prompts": 24, "samples": 4, "continuations": 2, "batch_size": 4, "learning_rate": 1e-3, "delimiter": "=",
+        "sampling_share": 0.9, "held_out": 0.3, "reward_model_share": 0.5, "grpo_learning_rate": 1e-3, "group_size": 4,
+        "prompts_per_step": 4,
+    },
     "few-shot": {"shots": 2},
     "self-instruct": {
         "seeds": 64, "examples": 8, "shots": 1, "temperature": 1.0, "batch_size": 4, "learning_rate": 1e-3,

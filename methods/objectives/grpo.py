@@ -17,13 +17,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from harness.contracts import GradientOptimiser, Offer, Signal
+from harness.contracts import GradientOptimiser, Offer, Signal, Task
 from methods.objectives.parts import Inputs, in_parts, trim_right
 from methods.online.reward import VERIFIED, Reward
 from methods.online.sampler import Sampled, Sampler
 
 if TYPE_CHECKING:
     from harness.context import StageContext
+    from harness.spec import ModelReference
 
 Variant = Literal["grpo", "dr_grpo", "dapo", "gspo"]
 _TRL: dict[Variant, dict[str, Any]] = {
@@ -73,6 +74,10 @@ class GroupRelative:
         from harness.micro_batches import split_rows
 
         return split_rows(inputs, parts, True if self.variant == "dapo" else items)
+
+    def refuses(self, task: Task, model: ModelReference | None) -> str | None:
+        """A reward that the task or the given reward model cannot give."""
+        return self.reward.refuses(task, model)
 
     def trainer(self, stage: StageContext, optimiser: GradientOptimiser) -> Any:
         """A GRPOTrainer whose rollouts and rewards come from the stage."""

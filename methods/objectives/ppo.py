@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.contracts import GradientOptimiser, Offer, Signal
+from harness.contracts import GradientOptimiser, Offer, Signal, Task
 from methods.online.reward import VERIFIED, Reward
 
 if TYPE_CHECKING:
     import torch
 
     from harness.context import StageContext
+    from harness.spec import ModelReference
     from methods.online.forward import Rows
     from methods.online.trainer import Totals
 
@@ -51,13 +52,29 @@ class ProximalPolicy:
     def needs(self) -> frozenset[Offer]:
         return self.reward.needs
 
+    @property
+    def batch_size(self) -> int:
+        """Completions an update."""
+        return self.prompts_per_step * self.samples
+
+    def split(self, inputs: Rows, parts: int, items: Any) -> list[tuple[Rows, float]]:
+        """Rows; their losses are shares of the update's and just add up."""
+        from harness.micro_batches import split_rows
+
+        return split_rows(inputs, parts, True)
+
+    def refuses(self, task: Task, model: ModelReference | None) -> str | None:
+        """A reward that the task or the given reward model cannot give."""
+        return self.reward.refuses(task, model)
+
     def trainer(self, stage: StageContext, optimiser: GradientOptimiser) -> Any:
         """An OnlineTrainer whose objective holds the value head."""
         from methods.online.trainer import OnlineTrainer
 
         objective = _PPO(stage, self, optimiser.learning_rate)
-        rows = self.prompts_per_step * self.samples
-        trainer = OnlineTrainer(stage, objective, rows, self.minibatches, self.epochs, optimiser.create(stage))
+        trainer = OnlineTrainer(
+            stage, objective, self.batch_size, self.minibatches, self.epochs, optimiser.create(stage)
+        )
         trainer.ref_model = objective.reference
         return trainer
 
@@ -148,7 +165,7 @@ class _PPO:
             name: torch.zeros(rows["completion_ids"].shape, device=rows["completion_ids"].device) for name in _KEPT
         }
         order = rows["completion_mask"].sum(-1).cpu().argsort(stable=True)
-        for index in order.split(self.settings.prompts_per_step * self.settings.samples):
+        for index in order.split(self.settings.batch_size):
             part = chosen_rows(rows, index)
             out = forward(self.stage.policy.model, part, self.settings.temperature, hidden=True)
             there = {"logprobs": out.logprobs, "values": self.value(out.hidden), "reference": out.logprobs}

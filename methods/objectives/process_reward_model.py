@@ -10,7 +10,7 @@ into the run's directory.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from harness.contracts import GradientOptimiser, Offer, Signal
 from harness.errors import UserError
@@ -38,8 +38,6 @@ class StepWise:
     sampling_share: float
     held_out: float
     name = "process-reward-model"
-    leaves_policy: ClassVar[bool] = True
-    """What is trained is not the policy."""
     gives: frozenset[Signal] = frozenset({"gradient"})
     needs: frozenset[Offer] = frozenset({"verifier"})
 
@@ -82,8 +80,14 @@ class StepWise:
             args=TrainingArguments(**trainer_arguments(stage, min(self.batch_size, len(trained)))),
             train_dataset=Dataset.from_list(trained),
             data_collator=collated(tokenizer.pad_token_id),
-            optimizers=training.optimiser_of(stage, optimiser, model),
+            optimizers=optimiser.create(training.judge_stage(stage, model)),
         )
+
+    def split(self, inputs: dict[str, Any], parts: int, items: Any) -> list[tuple[dict[str, Any], float]]:
+        """Solutions; the loss is divided by the steps of the whole batch, so that its parts just add up."""
+        from harness.micro_batches import split_rows
+
+        return split_rows(inputs, parts, True)
 
     def _row(self, stage: StageContext, one: Labelled) -> Row:
         from methods.reward_models.training import read

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.contracts import GradientOptimiser, Offer, Signal
+from harness.contracts import GradientOptimiser, Offer, Signal, Task
 from methods.online.reward import VERIFIED, Reward
 
 if TYPE_CHECKING:
     import torch
 
     from harness.context import StageContext
+    from harness.spec import ModelReference
     from methods.online.forward import Rows
     from methods.online.trainer import Totals
 
@@ -40,13 +41,26 @@ class ScoreFunction:
     def needs(self) -> frozenset[Offer]:
         return self.reward.needs
 
+    @property
+    def batch_size(self) -> int:
+        """Completions an update."""
+        return self.group_size * self.prompts_per_step
+
+    def split(self, inputs: Rows, parts: int, items: Any) -> list[tuple[Rows, float]]:
+        """Rows; their losses are shares of the update's and just add up."""
+        from harness.micro_batches import split_rows
+
+        return split_rows(inputs, parts, True)
+
+    def refuses(self, task: Task, model: ModelReference | None) -> str | None:
+        """A reward that the task or the given reward model cannot give."""
+        return self.reward.refuses(task, model)
+
     def trainer(self, stage: StageContext, optimiser: GradientOptimiser) -> Any:
         """An OnlineTrainer with one update a batch."""
         from methods.online.trainer import OnlineTrainer
 
-        return OnlineTrainer(
-            stage, _Reinforce(stage, self), self.group_size * self.prompts_per_step, 1, 1, optimiser.create(stage)
-        )
+        return OnlineTrainer(stage, _Reinforce(stage, self), self.batch_size, 1, 1, optimiser.create(stage))
 
     def describe(self) -> dict[str, Any]:
         baseline = f"running mean, decay {self.decay:g}" if self.baseline == "running" else "mean of the batch"

@@ -10,7 +10,7 @@ The policy is left as it is; the model is written into the run's directory.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from harness.contracts import GradientOptimiser, Offer, Signal
 from harness.errors import UserError
@@ -32,8 +32,6 @@ class BradleyTerry:
     sampling_share: float
     held_out: float
     name = "reward-model"
-    leaves_policy: ClassVar[bool] = True
-    """What is trained is not the policy."""
     gives: frozenset[Signal] = frozenset({"gradient"})
     needs: frozenset[Offer] = frozenset({"preferences"})
 
@@ -73,8 +71,14 @@ class BradleyTerry:
                 ]
             ),
             processing_class=tokenizer,
-            optimizers=training.optimiser_of(stage, optimiser, model),
+            optimizers=optimiser.create(training.judge_stage(stage, model)),
         )
+
+    def split(self, inputs: dict[str, Any], parts: int, items: Any) -> list[tuple[dict[str, Any], float]]:
+        """Pairs stay together: a batch is all chosen answers, then all rejected ones."""
+        from harness.micro_batches import split_rows
+
+        return split_rows(inputs, parts, items, blocks=2)
 
     def describe(self) -> dict[str, Any]:
         return {

@@ -11,13 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.contracts import GradientOptimiser, Offer, Signal
+from harness.contracts import GradientOptimiser, Offer, Signal, Task
 from methods.objectives.parts import Inputs, in_parts, trim_right
 from methods.online.reward import VERIFIED, Reward
 from methods.online.sampler import Sampler
 
 if TYPE_CHECKING:
     from harness.context import StageContext
+    from harness.spec import ModelReference
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,15 @@ class LeaveOneOut:
     @property
     def needs(self) -> frozenset[Offer]:
         return self.reward.needs
+
+    @property
+    def batch_size(self) -> int:
+        """Completions an update."""
+        return self.group_size * self.prompts_per_step
+
+    def refuses(self, task: Task, model: ModelReference | None) -> str | None:
+        """A reward that the task or the given reward model cannot give."""
+        return self.reward.refuses(task, model)
 
     def trainer(self, stage: StageContext, optimiser: GradientOptimiser) -> Any:
         """An RLOOTrainer whose rollouts and rewards come from the stage."""
@@ -66,14 +76,13 @@ class LeaveOneOut:
         def reward(**_: Any) -> list[float]:
             return trainer.sampled.rewards  # type: ignore[no-any-return]
 
-        batch_size = self.group_size * self.prompts_per_step
         trainer = keep_rollouts(Sampling, sampler.sample, self.group_size, exact=self.beta == 0)(
             model=stage.policy.model,
             reward_funcs=reward,
             args=RLOOConfig(
-                **trainer_arguments(stage, batch_size),
+                **trainer_arguments(stage, self.batch_size),
                 num_generations=self.group_size,
-                generation_batch_size=batch_size * self.minibatches,
+                generation_batch_size=self.batch_size * self.minibatches,
                 num_iterations=self.epochs,
                 epsilon=self.epsilon,
                 epsilon_high=self.epsilon_high,

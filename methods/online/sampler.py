@@ -60,7 +60,7 @@ class Sampler:
             self.stage.sampling(self.temperature),
             self.stage.seed(*name),
         )
-        rewards = self.scorer(items, [answer.text for answer in answers], batch)
+        rewards = self.scorer(items, answers)
         return Sampled(indices, answers, rewards, [True] * len(answers))
 
     def _refill(self, first: Sampled, batch: int) -> Sampled:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from harness.context import StageContext
 
 _PARTS = 4
-_ENDLESS = 2**40  # micro-steps: the budget ends a stage
+_ENDLESS = 2**40  # updates: the budget ends a stage
 
 
 class Totals(NamedTuple):
@@ -78,48 +78,47 @@ class OnlineTrainer(Trainer):
         self.stage, self.objective = stage, objective
         self.rows_an_update, self.minibatches, self.epochs = rows_an_update, minibatches, epochs
         self.rows: Rows | None = None
-        self.values: dict[str, list[float]] = defaultdict(list)
+        self.values: dict[str, float] = defaultdict(float)
         disable_dropout_in_model(stage.policy.model)
         arguments = TrainingArguments(**trainer_arguments(stage, rows_an_update))
         super().__init__(model=stage.policy.model, args=arguments, train_dataset=range(_ENDLESS), optimizers=optimizers)
 
     def get_train_dataloader(self) -> Any:
-        """Numbers of micro-steps, from 0."""
+        """Numbers of updates, from 0."""
         loader = DataLoader(self.train_dataset, batch_size=1, collate_fn=lambda one: {"number": torch.tensor(one[0])})
         return self.accelerator.prepare(loader)
 
-    def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> torch.Tensor:
-        """The loss of one micro-step, times their number in an update: the Trainer divides by it again."""
-        number, micro = divmod(int(inputs["number"]), self.args.gradient_accumulation_steps)
-        batch, within = divmod(number, self.minibatches * self.epochs)
-        if self.rows is None or (within == 0 and micro == 0):
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> Rows:
+        """The rows of one update, and the totals that its loss is divided by."""
+        batch, within = divmod(int(inputs["number"]), self.minibatches * self.epochs)
+        if self.rows is None or within == 0:
             self.rows, values = self.objective.collect(batch)
-            self._note(values)
+            self._add(values)
         epoch, minibatch = divmod(within, self.minibatches)
         mine = self._order(batch, epoch).chunk(self.minibatches)[minibatch]
-        lengths = self.rows["completion_mask"].sum(-1).cpu()
-        totals = Totals(len(mine), float(lengths[mine].sum()))
-        here = mine.tensor_split(self.args.gradient_accumulation_steps)[micro]
+        rows = chosen_rows(self.rows, mine)
+        return rows | {"rows": torch.tensor(len(mine)), "tokens": rows["completion_mask"].sum()}
+
+    def compute_loss(
+        self, model: Any, inputs: Rows, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        """The share of these rows in the loss of their update, in parts of similar length."""
+        totals = Totals(int(inputs["rows"]), float(inputs["tokens"]))
+        rows = {name: value for name, value in inputs.items() if value.ndim}
         total: Any = 0.0
-        shares: dict[str, float] = defaultdict(float)
-        for part in here[lengths[here].argsort(stable=True)].chunk(_PARTS):
-            loss, values = self.objective.loss(chosen_rows(self.rows, part), totals)
+        for part in rows["completion_mask"].sum(-1).argsort(stable=True).chunk(_PARTS):
+            loss, values = self.objective.loss(chosen_rows(rows, part), totals)
             total = total + loss
-            for name, value in values.items():
-                shares[name] += value * self.args.gradient_accumulation_steps
-        self._note(shares)
-        return total * self.args.gradient_accumulation_steps  # type: ignore[no-any-return]
+            self._add(values)
+        return total  # type: ignore[no-any-return]
 
     def training_step(self, *arguments: Any, **keywords: Any) -> torch.Tensor:
         loss: torch.Tensor = super().training_step(*arguments, **keywords)
-        if self.accelerator.sync_gradients:
-            self.objective.update(self.optimizer.param_groups[0]["lr"])
+        self.objective.update(self.optimizer.param_groups[0]["lr"])
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        logs.update({name: sum(found) / len(found) for name, found in self.values.items()})
+        logs.update(self.values)
         self.values.clear()
         super().log(logs, start_time)
 
@@ -130,9 +129,9 @@ class OnlineTrainer(Trainer):
         count = self.rows_an_update * self.minibatches
         return torch.randperm(count, generator=generator(self.stage.seed("minibatches"), batch, epoch))
 
-    def _note(self, values: dict[str, float]) -> None:
+    def _add(self, values: dict[str, float]) -> None:
         for name, value in values.items():
-            self.values[name].append(value)
+            self.values[name] += value
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)

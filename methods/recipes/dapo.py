@@ -23,7 +23,9 @@ from methods.settings import (
     Minibatches,
     OverlongShare,
     PromptsPerStep,
+    RewardModel,
     RewardSource,
+    RewardWeight,
     SamplingRounds,
     Schedule,
     Temperature,
@@ -46,6 +48,8 @@ def dapo(
     overlong_share: OverlongShare = 0.2,
     mask_truncated: MaskTruncated = True,
     reward: RewardSource = "verifier",
+    reward_model: RewardModel = None,
+    reward_weight: RewardWeight = 1.0,
 ) -> Pipeline:
     """Decoupled clip and dynamic sampling policy optimisation of all parameters.
 
@@ -65,7 +69,7 @@ def dapo(
         epochs=epochs,
         epsilon=epsilon,
         epsilon_high=epsilon_high,
-        reward=Reward(reward),
+        reward=Reward(reward, reward_model, reward_weight),
         sampling_rounds=sampling_rounds,
         overlong_share=overlong_share,
         mask_truncated=mask_truncated,

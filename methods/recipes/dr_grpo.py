@@ -17,7 +17,9 @@ from methods.settings import (
     LearningRate,
     Minibatches,
     PromptsPerStep,
+    RewardModel,
     RewardSource,
+    RewardWeight,
     Schedule,
     Temperature,
 )
@@ -36,6 +38,8 @@ def dr_grpo(
     epsilon: Epsilon = 0.2,
     epsilon_high: EpsilonHigh = 0.2,
     reward: RewardSource = "verifier",
+    reward_model: RewardModel = None,
+    reward_weight: RewardWeight = 1.0,
 ) -> Pipeline:
     """GRPO with advantage = reward - group mean, summed over tokens and divided by a constant length; no KL term.
 
@@ -53,6 +57,6 @@ def dr_grpo(
         epochs=epochs,
         epsilon=epsilon,
         epsilon_high=epsilon_high,
-        reward=Reward(reward),
+        reward=Reward(reward, reward_model, reward_weight),
     )
     return Pipeline.of(Train(objective, full(), adamw(learning_rate, schedule)))

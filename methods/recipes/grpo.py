@@ -18,7 +18,9 @@ from methods.settings import (
     LearningRate,
     Minibatches,
     PromptsPerStep,
+    RewardModel,
     RewardSource,
+    RewardWeight,
     Schedule,
     Temperature,
 )
@@ -38,6 +40,8 @@ def grpo(
     epsilon: Epsilon = 0.2,
     epsilon_high: EpsilonHigh = 0.2,
     reward: RewardSource = "verifier",
+    reward_model: RewardModel = None,
+    reward_weight: RewardWeight = 1.0,
 ) -> Pipeline:
     """Group-relative policy optimisation of all parameters on the verifiable reward (no KL term by default).
 
@@ -54,6 +58,6 @@ def grpo(
         epochs=epochs,
         epsilon=epsilon,
         epsilon_high=epsilon_high,
-        reward=Reward(reward),
+        reward=Reward(reward, reward_model, reward_weight),
     )
     return Pipeline.of(Train(objective, full(), adamw(learning_rate, schedule)))

@@ -17,7 +17,9 @@ from methods.settings import (
     LearningRate,
     Minibatches,
     PromptsPerStep,
+    RewardModel,
     RewardSource,
+    RewardWeight,
     Schedule,
     Temperature,
 )
@@ -36,6 +38,8 @@ def gspo(
     epsilon: Epsilon = 3e-4,
     epsilon_high: EpsilonHigh = 4e-4,
     reward: RewardSource = "verifier",
+    reward_model: RewardModel = None,
+    reward_weight: RewardWeight = 1.0,
 ) -> Pipeline:
     """Group sequence policy optimisation of all parameters: four updates a batch, as in the paper; no KL term.
 
@@ -53,6 +57,6 @@ def gspo(
         epochs=epochs,
         epsilon=epsilon,
         epsilon_high=epsilon_high,
-        reward=Reward(reward),
+        reward=Reward(reward, reward_model, reward_weight),
     )
     return Pipeline.of(Train(objective, full(), adamw(learning_rate, schedule)))

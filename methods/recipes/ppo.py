@@ -19,7 +19,9 @@ from methods.settings import (
     LearningRate,
     Minibatches,
     PromptsPerStep,
+    RewardModel,
     RewardSource,
+    RewardWeight,
     Schedule,
     Temperature,
     ValueClip,
@@ -48,6 +50,8 @@ def ppo(
     schedule: Schedule = "constant",
     examples: Examples = 2000,
     reward: RewardSource = "verifier",
+    reward_model: RewardModel = None,
+    reward_weight: RewardWeight = 1.0,
 ) -> Pipeline:
     """Proximal policy optimisation of all parameters, with a value head that is never a part of the exported policy.
 
@@ -68,6 +72,6 @@ def ppo(
         value_clip,
         gamma,
         lam,
-        Reward(reward),
+        Reward(reward, reward_model, reward_weight),
     )
     return Pipeline.of(Train(objective, full(), adamw(learning_rate, schedule)))

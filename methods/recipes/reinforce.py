@@ -15,7 +15,9 @@ from methods.settings import (
     Examples,
     LearningRate,
     PromptsPerStep,
+    RewardModel,
     RewardSource,
+    RewardWeight,
     Schedule,
     Temperature,
 )
@@ -32,6 +34,8 @@ def reinforce(
     schedule: Schedule = "constant",
     examples: Examples = 2000,
     reward: RewardSource = "verifier",
+    reward_model: RewardModel = None,
+    reward_weight: RewardWeight = 1.0,
 ) -> Pipeline:
     """REINFORCE on all parameters: one on-policy update a batch, the baseline is the running mean reward.
 
@@ -39,6 +43,12 @@ def reinforce(
     1e-5 for LoRA; the sum over tokens makes long completions weigh more.
     """
     objective = ScoreFunction(
-        samples, prompts_per_step, temperature, examples, baseline, baseline_decay, Reward(reward)
+        samples,
+        prompts_per_step,
+        temperature,
+        examples,
+        baseline,
+        baseline_decay,
+        Reward(reward, reward_model, reward_weight),
     )
     return Pipeline.of(Train(objective, full(), adamw(learning_rate, schedule)))

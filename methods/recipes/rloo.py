@@ -18,7 +18,9 @@ from methods.settings import (
     LearningRate,
     Minibatches,
     PromptsPerStep,
+    RewardModel,
     RewardSource,
+    RewardWeight,
     Schedule,
     Temperature,
 )
@@ -38,6 +40,8 @@ def rloo(
     epsilon: Epsilon = 0.2,
     epsilon_high: EpsilonHigh = 0.2,
     reward: RewardSource = "verifier",
+    reward_model: RewardModel = None,
+    reward_weight: RewardWeight = 1.0,
 ) -> Pipeline:
     """REINFORCE leave-one-out on all parameters.
 
@@ -54,6 +58,6 @@ def rloo(
         epochs,
         epsilon,
         epsilon_high,
-        Reward(reward),
+        Reward(reward, reward_model, reward_weight),
     )
     return Pipeline.of(Train(objective, full(), adamw(learning_rate, schedule)))

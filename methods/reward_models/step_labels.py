@@ -41,8 +41,9 @@ def labelled_steps(
 ) -> list[Labelled]:
     """Different solutions of the start policy with labelled steps, until `prompts` or `share` of the stage's budget."""
     items = {item.id: item for item in stage.train_items(prompts)}
-    wanted = {
+    decisive = {
         "kind": "steps",
+        "weights": stage.policy.digest(),
         "prompts": prompts,
         "samples": samples,
         "continuations": continuations,
@@ -63,7 +64,7 @@ def labelled_steps(
                 break
         return rows
 
-    rows = sampled_once(stage, wanted, sample)
+    rows = sampled_once(stage, decisive, sample)
     return [Labelled(item=items[row.pop("item")], **row) for row in rows]
 
 

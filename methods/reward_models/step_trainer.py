@@ -25,18 +25,21 @@ class StepTrainer(Trainer):
     ) -> torch.Tensor:
         logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits[..., 0]
         known = ~inputs["step_labels"].isnan()
-        return F.binary_cross_entropy_with_logits(logits[known].float(), inputs["step_labels"][known])
+        errors = F.binary_cross_entropy_with_logits(
+            logits[known].float(), inputs["step_labels"][known], reduction="sum"
+        )
+        return errors / inputs["steps"]
 
 
 def collated(pad: int) -> Callable[[list[Row]], dict[str, torch.Tensor]]:
-    """Rows as `input_ids`, `attention_mask` and `step_labels` [rows, tokens], NaN where no step ends."""
+    """Rows as `input_ids`, `attention_mask`, `step_labels` [rows, tokens] (NaN where no step ends), and all `steps`."""
 
     def collate(rows: list[Row]) -> dict[str, torch.Tensor]:
         ids, mask = padded_right([row["ids"] for row in rows], pad, "cpu")
         labels = torch.full(ids.shape, float("nan"))
         for place, row in enumerate(rows):
             labels[place, row["ends"]] = torch.tensor(row["step_labels"], dtype=torch.float32)
-        return {"input_ids": ids, "attention_mask": mask, "step_labels": labels}
+        return {"input_ids": ids, "attention_mask": mask, "step_labels": labels, "steps": (~labels.isnan()).sum()}
 
     return collate
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness.contracts import GradientOptimiser, Prompt
+from harness.contracts import Prompt
 from harness.errors import UserError
+from harness.gradient_loop import count_tokens
 from harness.policy import Policy
 from methods.reward_models.card import CARD, FOLDER, Card, Kind
 from methods.reward_models.judge import scores_of
@@ -83,22 +84,18 @@ def backbone(stage: StageContext, auto: Any, what: str) -> Any:
     return model.to(stage.policy.model.device)
 
 
-def optimiser_of(stage: StageContext, optimiser: GradientOptimiser, model: Any) -> tuple[Any, Any]:
-    """The optimiser and schedule over the reward model's tensors, in place of the policy's."""
-    return optimiser.create(replace(stage, policy=Policy(model, stage.policy.tokenizer, stage.policy.start)))
+def judge_stage(stage: StageContext, model: Any) -> StageContext:
+    """The stage with the reward model in the policy's place: what its optimiser and its meters see."""
+    return replace(stage, policy=Policy(model, stage.policy.tokenizer, stage.policy.start))
 
 
 def finishing(trainer: type, stage: StageContext, finish: Callable[[Any], None]) -> type:
-    """A subclass of `trainer` that calls `finish(model)` when it has trained, its tokens charged to the run."""
+    """A subclass of `trainer` that counts its own model's tokens, and calls `finish(model)` when it has trained."""
 
     class Finishing(trainer):  # type: ignore[misc, valid-type]
-        @property
-        def further_models(self) -> list[Any]:
-            """What the gradient loop counts tokens of besides the policy."""
-            return [self.model]
-
         def train(self, *arguments: Any, **keywords: Any) -> Any:
-            outcome = super().train(*arguments, **keywords)
+            with count_tokens(judge_stage(stage, self.model), self):
+                outcome = super().train(*arguments, **keywords)
             with stage.run.meters.clock("evaluate"):
                 finish(self.model)
             return outcome

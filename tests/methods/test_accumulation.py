@@ -23,6 +23,13 @@ EXACT = {
     "cpt": {"batch_size": 12, "length": 24},
     "distill-onpolicy": {"prompts_per_step": 12, "examples": 64},
     "dr-grpo": {"group_size": 4, "prompts_per_step": 3},
+    "dapo": {"group_size": 4, "prompts_per_step": 3, "minibatches": 1},
+    "gspo": {"group_size": 4, "prompts_per_step": 3, "minibatches": 1},
+    "rloo": {"group_size": 4, "prompts_per_step": 3},
+    "reinforce": {"samples": 4, "prompts_per_step": 3},
+    "ppo": {"samples": 4, "prompts_per_step": 3},
+    "reward-model": {"batch_size": 12},
+    "process-reward-model": {"batch_size": 12},
 }
 
 
