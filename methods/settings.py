@@ -92,7 +92,7 @@ EggrollStepRatio = Annotated[
 SpsaLearningRate = Annotated[
     float, Field(gt=0), Search(1e-8, 1e-4, log=True), "learning rate of the two-point gradient estimate"
 ]
-Epsilon = Annotated[float, Field(gt=0), "standard deviation of the two perturbations, MeZO's epsilon"]
+SpsaEpsilon = Annotated[float, Field(gt=0), "standard deviation of the two perturbations, MeZO's epsilon"]
 Mirrored = Annotated[bool, "antithetic pairs: every second member is the mirror image of the one before it"]
 Shaping = Annotated[
     Literal["z", "centred", "centred-rank", "pair-sign", "per-prompt"], "how scores become coefficients of the update"

@@ -13,13 +13,13 @@ from methods.objectives.demonstration_likelihood import demonstration_likelihood
 from methods.optimisers.conventions import alpha_of_textbook
 from methods.optimisers.evolution import evolution
 from methods.parameterisations.full import full
-from methods.settings import BatchSize, Epsilon, Examples, SpsaLearningRate
+from methods.settings import BatchSize, Examples, SpsaEpsilon, SpsaLearningRate
 
 
 @method("mezo", version=1, source="Malladi et al. 2023, arXiv 2305.17333, algorithm 1")
 def mezo(
     learning_rate: SpsaLearningRate = 1e-6,
-    epsilon: Epsilon = 1e-3,
+    epsilon: SpsaEpsilon = 1e-3,
     batch_size: BatchSize = 16,
     examples: Examples = 2000,
 ) -> Pipeline:
