@@ -7,6 +7,7 @@ a product are padded to one. Members that have finished leave the products once 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -77,6 +78,14 @@ class Layout:
         groups = self._by(self.count // len(bank))
         grid = self._grid(inputs, groups)
         return self._rows(torch.bmm(grid, self._select(bank, groups)), inputs, groups)
+
+    def mapped(self, function: Any, inputs: torch.Tensor, banks: dict[str, torch.Tensor]) -> torch.Tensor:
+        """`function` of each member's tensors and its rows, mapped over members; rows [rows, ...] again."""
+        groups = self._by(1)
+        placed = inputs if groups.place is None else inputs[groups.place]
+        grid = placed.reshape(len(groups.held), -1, *inputs.shape[1:])
+        outputs = function({name: self._select(bank, groups) for name, bank in banks.items()}, grid).flatten(0, 1)
+        return outputs if groups.place is None else outputs[groups.back]
 
     def add_low_rank(self, outputs: torch.Tensor, inputs: torch.Tensor, low: LowRank) -> None:
         """outputs += sign * (inputs @ down.T) @ up.T, row by row, in place."""

@@ -18,7 +18,7 @@ from harness.contracts import Completion, Likelihood, Prompt, Sampling
 from harness.engines.hf import encode, end_ids, uniforms
 from harness.engines.layout import LowRank
 from harness.engines.likelihood import member_likelihoods
-from harness.engines.queue import Answers, Queue
+from harness.engines.queue import Answers, Queue, refills
 from harness.engines.side_path import Members, members_of, supported
 
 
@@ -40,7 +40,7 @@ class PopulationEngine:
         """How many members one batch holds; each should have four rows of it at least, as far as there are prompts."""
         if not supported(self.model, names):
             return 1
-        by_rows = self.rows // max(1, min(prompts, 4))
+        by_rows = self.rows // max(1, min(prompts, 4) if refills(self.model) else prompts)
         return max(1, min(by_rows, self.memory_bytes // max(1, bytes_a_member)))
 
     def generate(

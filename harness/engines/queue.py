@@ -51,6 +51,12 @@ class _Rows:
         return _Rows(*(torch.cat(pair) for pair in pairs))
 
 
+def refills(model: Any) -> bool:
+    """Whether a row's place in the cache of `model` can go to another: full attention, and no virtual tokens ahead."""
+    adapter = getattr(model, "active_peft_config", None)
+    return grows(growing_cache(model.config)) and not (adapter is not None and adapter.is_prompt_learning)
+
+
 class Queue:
     """One generation of a population: `run()` returns its answers."""
 
@@ -74,8 +80,7 @@ class Queue:
         self.waiting = [0] * self.count
         """Prompts that each member has begun."""
         self.cache = growing_cache(model.config)
-        self.refills = grows(self.cache)
-        self.share = min(len(prompts), max(1, rows // self.count)) if self.refills else len(prompts)
+        self.share = min(len(prompts), max(1, rows // self.count)) if refills(model) else len(prompts)
         size = (self.count, len(prompts), sampling.max_new_tokens)
         self.token_ids = torch.zeros(size, dtype=torch.long, device=self.device)
         self.logprobs = torch.zeros(size, device=self.device) if want_logprobs else None

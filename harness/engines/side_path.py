@@ -2,9 +2,9 @@
 
 `members_of(model, members, count)` takes, by parameter name, a member's own tensor (stacked, [count, *shape]) or a
 `LowRank` difference from the shared matrix. Linear layers share the base's product with everybody and add the
-member's side path; PEFT's LoRA layers, embeddings and RMS norms likewise; any other layer that works row by row is
-mapped over its members (torch.func.vmap). The model itself is never changed, but for one member at a time, whose
-tensors are copied in and the originals copied back (never subtracted).
+member's side path; PEFT's LoRA layers, embeddings and RMS norms likewise; any other adapter layer is mapped over its
+members (`harness.engines.mapped`). The model itself is never changed, but for one member at a time: its tensors are
+copied in and the originals copied back (never subtracted).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn import functional
 
 from harness.engines.layout import Layout, LowRank
+from harness.engines.mapped import can_be_mapped, mapped, tuner_layers
 
 Members = dict[str, "torch.Tensor | LowRank"]
 Tensors = dict[str, torch.Tensor]
@@ -45,9 +46,30 @@ def members_of(model: Any, members: Members, count: int) -> Iterator[Layout]:
 
 
 def supported(model: Any, names: Iterable[str]) -> bool:
-    """Whether every searched tensor lies in a layer of a known kind."""
+    """Whether every searched tensor lies in a layer that can compute every row with its member's own."""
+    names = list(names)
     owners = owners_of(model, names)
-    return all(_kind(module, attribute) is not None for places in owners.values() for module, attribute in places)
+    words = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
+    unknown = [
+        module
+        for places in owners.values()
+        for module, attribute in places
+        if _kind(module, attribute) is None or (type(module) is nn.Embedding and module is not words)
+    ]
+    if not unknown:
+        return True
+    within = {id(module) for layer in tuner_layers(model) for module in layer.modules()}
+    if any(id(module) not in within for module in unknown):
+        return False
+    parameters = dict(model.named_parameters())
+
+    def attempt() -> None:
+        members: Members = {name: parameters[name].detach()[None].expand(2, *parameters[name].shape) for name in names}
+        ids = torch.zeros(4, 2, dtype=torch.long, device=next(model.parameters()).device)
+        with torch.inference_mode(), members_of(model, members, 2):
+            model(input_ids=ids)
+
+    return can_be_mapped(model, names, attempt)
 
 
 def owners_of(model: Any, names: Iterable[str]) -> dict[str, list[tuple[nn.Module, str]]]:
@@ -100,6 +122,15 @@ def _forwards(
         for factor in factors[:2]:
             found.pop(factor, None)
         yield wrapper, _lora(wrapper, factors, down, up, layout)
+    named = {id(tensor): name for name, tensor in model.named_parameters()}
+    for layer in tuner_layers(model):
+        inside = [module for module in layer.modules() if module in found]
+        if all(_kind(module, attribute) is not None for module in inside for attribute in found[module]):
+            continue
+        below = {name: named[id(tensor)] for name, tensor in layer.named_parameters()}
+        yield layer, mapped(layer, {name: members[at] for name, at in below.items() if at in members}, layout)
+        for module in inside:
+            del found[module]
     for module, tensors in found.items():
         build = _kind(module, next(iter(tensors)))
         if build is None:
