@@ -30,20 +30,33 @@ def export(
         ),
     ],
     out: Annotated[Path | None, typer.Option("--out", help="New directory; default: RUN-hf or RUN-peft here.")] = None,
+    rank: Annotated[
+        int | None, typer.Option("--rank", min=1, help="peft of a whole model: its update as an adapter of this rank.")
+    ] = None,
     runs: Runs = RUNS,
 ) -> None:
     """Write the trained model of a run to a directory of its own."""
-    directory = _find(run, runs)
+    directory = find_run(run, runs)
     from cli.places import require_writable
     from harness.export import export as write
 
     target = out if out is not None else Path(f"{directory.name}-{to.value}")
     require_writable(target.absolute().parent, "--out")
-    write(directory, to.value, target)
-    console().print(f"Exported {directory.name} to {target}.", highlight=False, soft_wrap=True)
+    if rank is not None:
+        if to is not Format.peft:
+            raise UserError("--rank makes an adapter: use it with --to peft.")
+        from harness.low_rank_export import export_low_rank
+
+        error = export_low_rank(directory, rank, target)
+        text = f"Exported {directory.name} to {target}: relative error of the update {error:.3f} at rank {rank}."
+    else:
+        write(directory, to.value, target)
+        text = f"Exported {directory.name} to {target}."
+    console().print(text, highlight=False, soft_wrap=True)
 
 
-def _find(run: str, runs: Path) -> Path:
+def find_run(run: str, runs: Path) -> Path:
+    """The directory of a run named by its identity, its first digits or its path; UserError if there is none."""
     if (Path(run) / "spec.json").exists():
         return Path(run)
     known = {path.parent.name: path.parent for path in sorted(runs.glob("*/*/*/spec.json"))}

@@ -22,6 +22,7 @@ from cli.lab import lab
 from cli.listing import list_kind
 from cli.merge import merge
 from cli.regrade import regrade
+from cli.replay import replay
 from cli.run import run
 from cli.squeeze import squeeze
 from cli.sweep import sweep
@@ -53,6 +54,7 @@ app.command("export")(export)
 app.command("export-task")(export_task)
 app.command("squeeze")(squeeze)
 app.command("merge")(merge)
+app.command("replay")(replay)
 app.add_typer(lab, name="lab")
 
 

@@ -7,7 +7,7 @@ train on without either knowing the other. Nothing here imports torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
@@ -206,6 +206,16 @@ class FitnessOptimiser(Optimiser, Protocol):
     """Runs its own loop of ask and tell against a fitness objective."""
 
     def fit(self, stage: StageContext, objective: FitnessObjective) -> None: ...
+
+
+@runtime_checkable
+class ReplayableOptimiser(FitnessOptimiser, Protocol):
+    """A fitness optimiser whose updates can be made again from its log (`harness.replay_log`)."""
+
+    def replay(self, policy: Policy, seed: int, records: Sequence[dict[str, Any]]) -> Iterator[tuple[int, str]]:
+        """Apply recorded iterations to `policy` under the stage's seed of perturbations; yields each iteration and the
+        fingerprint of the float32 master after it."""
+        ...
 
 
 @runtime_checkable

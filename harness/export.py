@@ -18,18 +18,12 @@ from harness.record import RunDirectory
 
 def export(run_directory: Path, to: Literal["hf", "peft", "lora"], out: Path) -> Path:
     """Write the run's model to `out`; raises UserError if the run is unfinished or has no such form."""
-    directory = RunDirectory(run_directory)
-    if directory.status() != "done":
-        raise UserError(
-            f"The run {run_directory} is {directory.status()}, not done: there is no final model to export."
-        )
-    if not directory.model.exists():
-        raise UserError(f"The run {run_directory} trained nothing: its model is the start model itself.")
-    if out.exists() and any(out.iterdir()):
-        raise UserError(f"{out} is not empty: choose another --out.")
+    directory = exportable(run_directory, out)
     adapter = (directory.model / "adapter_config.json").exists()
     if to != "hf" and not adapter:
-        raise UserError("This run changed all parameters, so it has no PEFT adapter: use --to hf.")
+        raise UserError(
+            "This run changed a whole model, so it has no PEFT adapter: use --to hf, or --rank for its update as one."
+        )
     temporary = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     if to == "hf" and adapter:
@@ -41,6 +35,20 @@ def export(run_directory: Path, to: Literal["hf", "peft", "lora"], out: Path) ->
     shutil.rmtree(out, ignore_errors=True)
     temporary.rename(out)
     return out
+
+
+def exportable(run_directory: Path, out: Path) -> RunDirectory:
+    """The run, if it has a final model and `out` is free; UserError otherwise."""
+    directory = RunDirectory(run_directory)
+    if directory.status() != "done":
+        raise UserError(
+            f"The run {run_directory} is {directory.status()}, not done: there is no final model to export."
+        )
+    if not directory.model.exists():
+        raise UserError(f"The run {run_directory} trained nothing: its model is the start model itself.")
+    if out.exists() and any(out.iterdir()):
+        raise UserError(f"{out} is not empty: choose another --out.")
+    return directory
 
 
 def _merge(directory: RunDirectory, target: Path) -> None:

@@ -11,7 +11,7 @@ rebuilt from the start and `replay.jsonl`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -160,7 +160,7 @@ class EvolutionStrategy:
             master[name].add_(update[name])
         return update
 
-    def replay(self, policy: Policy, seed: int, records: list[dict[str, Any]]) -> Iterator[tuple[int, str]]:
+    def replay(self, policy: Policy, seed: int, records: Sequence[dict[str, Any]]) -> Iterator[tuple[int, str]]:
         """Apply recorded iterations to `policy`; yields iteration and fingerprint after each (nothing is evaluated)."""
         from harness.replay_log import fingerprint
 
