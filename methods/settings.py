@@ -100,6 +100,10 @@ Shaping = Annotated[
 Anchor = Annotated[float, Field(ge=0), "anchored weight decay: strength of the pull to the start weights"]
 Probe = Annotated[bool, "move sigma until 20-80% of greedy answers change, before the search begins"]
 Alternate = Annotated[bool, "search factor B and factor A in turn instead of both at once"]
+SearchSigma = Annotated[
+    float, Field(gt=0), Search(0.01, 0.5, log=True), "first step size of CMA-ES, in units of the largest singular value"
+]
+Fraction = Annotated[float, Field(gt=0, le=1), "share of the singular values, the largest first, that is searched"]
 NoiseRank = Annotated[int, Field(ge=1, le=64), "rank of a matrix's perturbation"]
 Population = Annotated[int, Field(ge=2), "members a generation"]
 Shots = Annotated[int, Field(ge=1, le=64), "solved training items before each question"]

@@ -87,6 +87,10 @@ QUICK: dict[str, dict[str, object]] = {
         "sampling_share": 0.9, "held_out": 0.3, "reward_model_share": 0.5, "grpo_learning_rate": 1e-3, "group_size": 4,
         "prompts_per_step": 4,
     },
+    "essa": {
+        "population": 4, "prompts": 12, "examples": 16, "rank": 2, "batch_size": 4, "learning_rate": 1e-3,
+        "sft_share": 0.5,
+    },
     "few-shot": {"shots": 2},
     "self-instruct": {
         "seeds": 64, "examples": 8, "shots": 1, "temperature": 1.0, "batch_size": 4, "learning_rate": 1e-3,
