@@ -20,6 +20,7 @@ from reports.figures import Figure, draw_figures
 from reports.headline import headline, task_text
 from reports.retention import retention
 from reports.stages import stages
+from reports.search import search
 from reports.sweep_data import SweepData, read_sweep_data
 from reports.verdict import verdict
 
@@ -77,6 +78,7 @@ def _parts(data: SweepData) -> tuple[dict[str, Any], list[Figure]]:
         "measures": contents.measures(comparison),
         "retention": retention(comparison),
         "stages": stages(data),
+        "search": search(data),
         "tuning": contents.tuning(data),
         "lost": contents.lost(data),
         "environments": contents.environments(data),

@@ -40,6 +40,9 @@ class MethodData:
     """Of a pipeline of several stages: what each is, cost and score after it as means over the final runs."""
     retention: list[Row] = field(default_factory=list)
     """`probe`, `measure`, `items`, and `before` and `after` as means over the final runs."""
+    search: dict[str, Row] = field(default_factory=dict)
+    """By name of what a search without gradients logs: its `mean` over steps and runs, the mean of each run's `last`
+    value, and the mean number of `steps`."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,18 @@ def _method(connection: duckdb.DuckDBPyConnection, sweep: str, arm: Row) -> Meth
         sweep,
         name,
     )
+    search = _rows(
+        connection,
+        "SELECT name, avg(mean) AS mean, avg(last) AS last, avg(steps) AS steps FROM ("
+        "SELECT m.name, r.seed, avg(m.value) AS mean, arg_max(m.value, m.stage * 1e12 + m.step) AS last, "
+        "count(*) AS steps FROM finals f JOIN runs r USING (run_id) JOIN metrics m USING (run_id) "
+        "WHERE f.sweep = ? AND f.method = ? AND r.status = 'done' AND m.value IS NOT NULL "
+        "AND EXISTS (SELECT 1 FROM metrics u WHERE u.run_id = m.run_id AND u.stage = m.stage "
+        "AND u.name = 'update_norm') "
+        "GROUP BY m.name, r.seed) GROUP BY name ORDER BY name",
+        sweep,
+        name,
+    )
     return MethodData(
         name=name,
         winner=None if arm["winner"] is None else json.loads(arm["winner"]),
@@ -122,6 +137,7 @@ def _method(connection: duckdb.DuckDBPyConnection, sweep: str, arm: Row) -> Meth
         planned_finals=len(finals),
         stages=stages if len(stages) > 1 else [],
         retention=retention,
+        search={row["name"]: row for row in search},
     )
 
 

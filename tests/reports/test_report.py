@@ -67,6 +67,18 @@ def test_the_page_is_well_formed_and_needs_nothing_from_elsewhere(report: Report
     assert "http" not in re.sub(r"http://www.w3.org/\S+", "", text.split("<h2>Make it again")[0])
 
 
+def test_searches_without_gradients_have_their_table(report: Report) -> None:
+    """Only methods that search are in it: lora-es, not sft."""
+    text = report.markdown.read_text()
+    section = text.split("## Searches without gradients")[1].split("## Tuning")[0]
+    (row,) = [line for line in section.splitlines() if line.startswith("| lora-es")]
+    cells = dict(
+        zip([c.strip() for c in section.splitlines()[2].split("|")], [c.strip() for c in row.split("|")], strict=True)
+    )
+    assert cells["iterations"] == "2" and cells["right"].endswith("%") and "| sft" not in section
+    assert float(cells["reward spread"]) >= 0 and "Searches without gradients" in report.html.read_text()
+
+
 def test_markdown_pictures_are_there(report: Report) -> None:
     named = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", report.markdown.read_text())
     assert len(named) >= 6
