@@ -2,7 +2,7 @@
 
 Below some sigma no greedy answer changes and every reward is the same; far above it every answer is broken. The probe
 disturbs four members (two mirrored pairs), counts the share of greedy answers that differ from the undisturbed
-model's, and doubles, halves and bisects sigma until that share is between 20% and 80%. What it generates is charged
+model's, and multiplies, divides and bisects sigma until that share is between 20% and 80%. What it generates is charged
 to the run; what it tried is an event, `sigma_probe`.
 """
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from methods.optimisers.evolution import EvolutionStrategy
 
 LOWEST, HIGHEST = 0.2, 0.8
-_MEMBERS, _PROMPTS, _TRIES = 4, 16, 8
+_MEMBERS, _PROMPTS, _TRIES, _JUMP = 4, 16, 10, 8.0
 
 
 def probed_sigma(
     strategy: EvolutionStrategy, stage: StageContext, objective: FitnessObjective, master: dict[str, torch.Tensor]
 ) -> float:
-    """A sigma at which 20-80% of greedy answers change, or the nearest of eight tries."""
+    """A sigma at which 20-80% of greedy answers change, or the nearest of ten tries."""
     if isinstance(objective, LikelihoodObjective):
         return strategy.sigma
     items = list(objective.batch(stage, 0))[:_PROMPTS]
@@ -62,7 +62,7 @@ def probed_sigma(
         if LOWEST <= share <= HIGHEST:
             break
         low, high = (sigma, high) if share < LOWEST else (low, sigma)
-        sigma = low * 2 if high == math.inf else high / 2 if low == 0.0 else math.sqrt(low * high)
+        sigma = low * _JUMP if high == math.inf else high / _JUMP if low == 0.0 else math.sqrt(low * high)
     best = min(tried, key=lambda one: abs(one[1] - 0.5))[0]
     stage.run.events.write("sigma_probe", sigma=best, tried=[list(one) for one in tried], prompts=len(prompts))
     return best
