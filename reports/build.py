@@ -19,8 +19,8 @@ from reports.comparison import compare
 from reports.figures import Figure, draw_figures
 from reports.headline import headline, task_text
 from reports.retention import retention
-from reports.stages import stages
 from reports.search import search
+from reports.stages import stages
 from reports.sweep_data import SweepData, read_sweep_data
 from reports.verdict import verdict
 

@@ -54,7 +54,9 @@ class _Rows:
 def refills(model: Any) -> bool:
     """Whether a row's place in the cache of `model` can go to another: full attention, and no virtual tokens ahead."""
     adapter = getattr(model, "active_peft_config", None)
-    return grows(growing_cache(model.config)) and not (adapter is not None and adapter.is_prompt_learning)
+    if not hasattr(model, "config") or (adapter is not None and adapter.is_prompt_learning):
+        return False
+    return grows(growing_cache(model.config))
 
 
 class Queue:

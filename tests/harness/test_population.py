@@ -14,8 +14,8 @@ from harness.engines.layout import Layout, LowRank
 from harness.engines.population import PopulationEngine
 from harness.engines.side_path import Members, members_of
 from harness.models import load_model
-from harness.policy import digest_of
-from harness.registry import load_task
+from harness.policy import Policy, digest_of
+from harness.registry import load_method, load_task
 
 UNEVEN = [
     load_task("countdown", level=level).prompt(item)
@@ -197,3 +197,29 @@ def test_products_of_uneven_rows() -> None:
         layout.add_low_rank(outputs, inputs, low)
         expected = torch.einsum("rti,roi->rto", inputs, low.dense(4)[rows])
         torch.testing.assert_close(outputs, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("part", "batched"), [("dora", True), ("ia3", True), ("kron-lora", True), ("prompt", False)])
+def test_adapters_of_other_kinds_are_mapped_or_taken_in_turn(engine: HFEngine, part: str, batched: bool) -> None:
+    """One batch for all members where the layer can be mapped; what cannot be says so before it is tried."""
+    handle = load_model("lab")
+    stage = load_method(f"{part}+es").stages[0]
+    policy = stage.parameterisation.attach(Policy(handle.model().eval(), engine.tokenizer, handle.path), 0)  # type: ignore[union-attr]
+    policy.model.eval()
+    random = torch.Generator().manual_seed(0)
+    members: Members = {
+        name: torch.stack([t.detach() + 0.3 * torch.randn(t.shape, generator=random) for _ in range(3)])
+        for name, t in policy.tensors().items()
+    }
+    assert (PopulationEngine(policy.model, engine.tokenizer).group_size(1, members, 4) > 1) == batched
+    before = digest_of(policy.model.named_parameters())
+    alone = []
+    for place in range(3):
+        with members_of(policy.model, {name: own[place : place + 1] for name, own in members.items()}, 1):  # type: ignore[index]
+            alone.append(HFEngine(policy.model, engine.tokenizer).generate(UNEVEN[:5], Sampling(12, 0.0), 0))
+    assert [a.token_ids for a in alone[0]] != [a.token_ids for a in alone[1]]
+    if batched:
+        population = PopulationEngine(policy.model, engine.tokenizer, rows=7)
+        together = population.generate(members, 3, UNEVEN[:5], Sampling(12, 0.0), 0)
+        assert [[a.token_ids for a in one] for one in together] == [[a.token_ids for a in one] for one in alone]
+    assert digest_of(policy.model.named_parameters()) == before

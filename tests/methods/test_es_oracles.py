@@ -1,7 +1,8 @@
 """Known answers for evolution strategies, on a model small enough to follow every number.
 
 The model is a randomly drawn Qwen2 of one layer and 16 dimensions with the lab model's tokenizer. Rewards are functions
-of the answers it really gives, or of the weights of the member that is being scored.
+of the answers it really gives, or of the weights of the member that is being scored. Numbers of oracles are those of
+the list of known answers for evolution strategies that the tests of noise, engine, shaping and replay share.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ def noise_of_members(stage: StageContext, members: list[int]) -> dict[str, torch
 
 
 def test_several_generations_are_the_written_out_rule(tiny: Tiny) -> None:
-    """theta_t+1 = theta_t + alpha / N sum_n z_n eps_n in NumPy, from the rewards that the real answers got."""
+    """Oracle 14: theta + alpha / N sum_n z_n eps_n in NumPy, from the rewards that the real answers got."""
     members, alpha = 5, 0.05
     stage = tiny(steps=4)
     theta = flat(copies(stage))
@@ -142,7 +143,7 @@ def test_several_generations_are_the_written_out_rule(tiny: Tiny) -> None:
 
 
 def test_members_that_are_scored_are_members_that_count(tiny: Tiny) -> None:
-    """The noise in a member's weights is the noise that the update adds for it."""
+    """Oracle 14: The noise in a member's weights is the noise that the update adds for it."""
     stage = tiny(steps=1)
     stage.step = 3
     drawn = noise_of_members(stage, [1, 4])
@@ -152,6 +153,7 @@ def test_members_that_are_scored_are_members_that_count(tiny: Tiny) -> None:
 
 
 def test_a_member_is_the_same_in_any_group(tiny: Tiny) -> None:
+    """Oracle 1."""
     stage = tiny(steps=1)
     together, backwards, alone = (noise_of_members(stage, group) for group in ([0, 1, 2], [2, 1, 0], [2]))
     for name in together:
@@ -159,6 +161,7 @@ def test_a_member_is_the_same_in_any_group(tiny: Tiny) -> None:
 
 
 def test_noise_is_the_same_in_another_process(tiny: Tiny) -> None:
+    """Oracle 1."""
     stage = tiny(steps=1)
     program = (
         "import json; from harness.noise import Noise; from harness.streams import stream; "
@@ -173,6 +176,7 @@ def test_noise_is_the_same_in_another_process(tiny: Tiny) -> None:
 
 
 def test_noise_has_the_moments_of_a_standard_normal(tiny: Tiny) -> None:
+    """Oracle 3."""
     stage = tiny(steps=1)
     drawn = np.concatenate([flat_noise(stage, member, step) for member in range(4) for step in range(4)])
     n = len(drawn)
@@ -184,7 +188,7 @@ def test_noise_has_the_moments_of_a_standard_normal(tiny: Tiny) -> None:
 
 
 def test_every_tensor_member_step_and_seed_has_noise_of_its_own(tiny: Tiny) -> None:
-    """Also tensors of one shape, which the published code gives the same noise."""
+    """Oracle 2: Also tensors of one shape, which the published code gives the same noise."""
     stage, neighbour = tiny(steps=1), tiny(steps=1, seed=1)
     base = flat_noise(stage, 0, 0)
     for other in (flat_noise(stage, 1, 0), flat_noise(stage, 0, 1), flat_noise(neighbour, 0, 0)):
@@ -204,6 +208,7 @@ def test_every_tensor_member_step_and_seed_has_noise_of_its_own(tiny: Tiny) -> N
 
 
 def test_a_tied_tensor_is_disturbed_once_and_buffers_never(tiny: Tiny) -> None:
+    """Oracle 3."""
     stage = tiny(steps=1)
     model = stage.policy.model
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
@@ -219,6 +224,7 @@ def test_a_tied_tensor_is_disturbed_once_and_buffers_never(tiny: Tiny) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("value", [0.0, 0.06, 0.1, 1 / 3, -2.0])
 def test_equal_rewards_move_nothing_in_any_precision(tiny: Tiny, dtype: torch.dtype, value: float) -> None:
+    """Oracles 5, 8."""
     stage = tiny(steps=2, dtype=dtype)
     before = digest_of(stage.policy.model.named_parameters())
     evolution(sigma=0.1, alpha=1.0, population=3).fit(stage, Reward(lambda *_: value, 3))
@@ -227,7 +233,7 @@ def test_equal_rewards_move_nothing_in_any_precision(tiny: Tiny, dtype: torch.dt
 
 
 def test_two_members_move_by_the_difference_of_their_noise(tiny: Tiny) -> None:
-    """With two members z is -1 and 1, however small the gap between their rewards."""
+    """Oracle 10: With two members z is -1 and 1, however small the gap between their rewards."""
     for gap in (1e-6, 1.0):
         stage = tiny(steps=1)
         before = flat(copies(stage))
@@ -238,7 +244,7 @@ def test_two_members_move_by_the_difference_of_their_noise(tiny: Tiny) -> None:
 
 @pytest.mark.parametrize(("scale", "shift"), [(100.0, 0.0), (1e-3, 5.0), (1.0, -7.0)])
 def test_units_of_the_reward_do_not_count(tiny: Tiny, scale: float, shift: float) -> None:
-    """R and a R + b, with a > 0, give the same weights; -R moves the other way."""
+    """Oracle 9: R and a R + b, with a > 0, give the same weights; -R moves the other way."""
     plain, other, against = tiny(steps=2), tiny(steps=2), tiny(steps=1)
     start = flat(copies(plain))
     strategy = evolution(sigma=0.1, alpha=0.1, population=4)
@@ -252,7 +258,7 @@ def test_units_of_the_reward_do_not_count(tiny: Tiny, scale: float, shift: float
 
 
 def test_the_size_of_a_group_does_not_count(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One member at a time, two, or all five in one batch: the same rewards and the same weights."""
+    """Oracle 9: One member at a time, two, or all five in one batch: the same rewards and the same weights."""
     ends, rewards = [], []
     for size in (1, 2, 5):
         monkeypatch.setattr(PopulationEngine, "group_size", lambda self, *_, size=size: size)
@@ -270,7 +276,7 @@ def _weights_of(stage: StageContext, strategy: EvolutionStrategy, member: int, n
 
 
 def test_a_linear_reward_is_climbed_at_the_known_speed(tiny: Tiny) -> None:
-    """R = g . theta: along g a generation moves alpha times the spread of the members, on average alpha c_N."""
+    """Oracle 12: along the gradient g a step is alpha times the spread of the members, on average alpha c_N."""
     members, alpha, rounds, name = 8, 0.01, 150, "model.layers.0.mlp.gate_proj.weight"
     stage = tiny(steps=rounds)
     strategy = evolution(sigma=0.05, alpha=alpha, population=members)
@@ -291,7 +297,7 @@ def test_a_linear_reward_is_climbed_at_the_known_speed(tiny: Tiny) -> None:
 
 
 def test_a_quadratic_is_descended(tiny: Tiny) -> None:
-    """R = -|theta - target|^2 over one tensor: the distance falls to a tenth."""
+    """Oracle 18: R = -|theta - target|^2 over one tensor: the distance falls to a tenth."""
     name = "model.layers.0.self_attn.q_proj.bias"
     stage = tiny(steps=150)
     strategy = evolution(sigma=0.02, alpha=0.05, population=16)
@@ -306,7 +312,7 @@ def test_a_quadratic_is_descended(tiny: Tiny) -> None:
 
 
 def test_a_bandit_is_won(tiny: Tiny) -> None:
-    """One more for every letter of an answer that is the wanted one: nearly all of them in the end."""
+    """Oracle 18: One more for every letter of an answer that is the wanted one: nearly all of them in the end."""
     stage = tiny(steps=60)
     tokenizer = stage.policy.tokenizer
     wanted = tokenizer.decode(tokenizer("7").input_ids[-1:])
@@ -321,7 +327,7 @@ def test_a_bandit_is_won(tiny: Tiny) -> None:
 
 
 def test_without_a_signal_the_weights_walk_at_random(tiny: Tiny) -> None:
-    """|theta_T - theta_0| = alpha sqrt(d T / N), within two per cent."""
+    """Oracle 13: |theta_T - theta_0| = alpha sqrt(d T / N), within two per cent."""
     members, alpha, steps = 6, 0.01, 12
     stage = tiny(steps=steps)
     before = flat(copies(stage))
@@ -331,6 +337,7 @@ def test_without_a_signal_the_weights_walk_at_random(tiny: Tiny) -> None:
 
 
 def test_exactly_as_many_updates_as_the_budget_has(tiny: Tiny) -> None:
+    """Oracle 22."""
     for steps in (0, 1, 3):
         stage, reward = tiny(steps=steps), Reward(of_text, 3)
         before = digest_of(stage.policy.model.named_parameters())
@@ -365,7 +372,7 @@ def test_what_is_logged_is_what_was_scored(tiny: Tiny) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_resumed_search_keeps_its_float32_master(tiny: Tiny, dtype: torch.dtype) -> None:
-    """Stopped after two of four updates, each below the precision of the model's own weights."""
+    """Oracles 16, 20: Stopped after two of four updates, each below the precision of the model's own weights."""
     strategy = evolution(sigma=0.1, alpha=1e-3, population=4)
     whole = tiny(steps=4, dtype=dtype)
     strategy.fit(whole, Reward(of_text, 4))
@@ -410,7 +417,7 @@ def test_every_training_item_is_asked_once_a_pass(tiny: Tiny, prompts: int, exam
 
 @pytest.mark.parametrize("rewards", [[0.1, 0.2, 0.3], [0.1, 1.0, 0.1, 0.0, 0.1], [1.1, 0.06, 0.05, 0.1]])
 def test_equal_rewards_in_another_order_are_equal(rewards: list[float]) -> None:
-    """The same scores on other questions: sums differ by a rounding error, which is no signal."""
+    """Oracle 8: The same scores on other questions: sums differ by a rounding error, which is no signal."""
     orders = list(itertools.permutations(rewards))
     means = np.array(orders).mean(axis=1)
     assert not shaped(means).any()

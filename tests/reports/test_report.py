@@ -68,14 +68,14 @@ def test_the_page_is_well_formed_and_needs_nothing_from_elsewhere(report: Report
 
 
 def test_searches_without_gradients_have_their_table(report: Report) -> None:
-    """Only methods that search are in it: lora-es, not sft."""
+    """Only methods that search are in it: the second stage of sft-es, not sft."""
     text = report.markdown.read_text()
     section = text.split("## Searches without gradients")[1].split("## Tuning")[0]
-    (row,) = [line for line in section.splitlines() if line.startswith("| lora-es")]
+    (row,) = [line for line in section.splitlines() if line.startswith("| sft-es ")]
     cells = dict(
         zip([c.strip() for c in section.splitlines()[2].split("|")], [c.strip() for c in row.split("|")], strict=True)
     )
-    assert cells["iterations"] == "2" and cells["right"].endswith("%") and "| sft" not in section
+    assert cells["iterations"] == "2" and cells["right"].endswith("%") and "| sft |" not in section
     assert float(cells["reward spread"]) >= 0 and "Searches without gradients" in report.html.read_text()
 
 
@@ -114,7 +114,8 @@ def test_the_training_options_stand_with_the_settings(report: Report) -> None:
 def test_every_stage_of_a_pipeline_has_its_line(report: Report, database: Path) -> None:
     text = report.markdown.read_text()
     assert "<h2>Stages</h2>" in report.html.read_text()
-    lines = [line for line in text.partition("## Stages")[2].splitlines() if line.startswith("| sft-es |")]
+    section = text.partition("## Stages")[2].partition("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("| sft-es |")]
     assert [line.split(" | ")[1:3] for line in lines] == [
         ["1", "sft x full x adamw, 50% of the budget"], ["2", "task-reward x full x evolution"]
     ]  # fmt: skip
