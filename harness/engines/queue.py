@@ -98,8 +98,9 @@ class Queue:
             alive = int(rows.alive.sum())
             finished = len(rows.alive) - alive
             waits = len(self.prompts) * self.count - sum(self.waiting)
-            if waits and (finished >= _REFILL_AT * len(rows.alive) or not alive):
-                rows, tokens = self._refill(rows, tokens)
+            room = self._room(rows) if waits and finished >= _REFILL_AT * len(rows.alive) else []
+            if sum(room) >= _REFILL_AT * len(rows.alive) or (sum(room) and not alive):
+                rows, tokens = self._refill(rows, tokens, room)
             elif not alive:
                 return Answers(self.token_ids, self.lengths, self.logprobs)
             elif alive <= _DROP_AT * len(rows.alive):
@@ -111,12 +112,15 @@ class Queue:
             positions = (rows.length + rows.done - 1)[:, None]
             tokens = self._record(rows, self._logits(tokens[:, None], self.mask, positions, self.cache))
 
-    def _refill(self, rows: _Rows, tokens: torch.Tensor) -> tuple[_Rows, torch.Tensor]:
-        keep = rows.alive.nonzero()[:, 0]
-        held = torch.bincount(rows.member[keep], minlength=self.count).tolist()
-        room = [
+    def _room(self, rows: _Rows) -> list[int]:
+        """How many prompts of each member can be begun: it has prompts left, and rows that are done."""
+        held = torch.bincount(rows.member[rows.alive], minlength=self.count).tolist()
+        return [
             min(self.share - used, len(self.prompts) - begun) for used, begun in zip(held, self.waiting, strict=True)
         ]
+
+    def _refill(self, rows: _Rows, tokens: torch.Tensor, room: list[int]) -> tuple[_Rows, torch.Tensor]:
+        keep = rows.alive.nonzero()[:, 0]
         cache = growing_cache(self.model.config)
         new, mask, logits = self._prefill(room, cache)
         first = self._record(new, logits)

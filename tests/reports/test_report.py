@@ -75,7 +75,7 @@ def test_searches_without_gradients_have_their_table(report: Report) -> None:
     cells = dict(
         zip([c.strip() for c in section.splitlines()[2].split("|")], [c.strip() for c in row.split("|")], strict=True)
     )
-    assert cells["iterations"] == "2" and cells["right"].endswith("%") and "| sft |" not in section
+    assert cells["iterations"] == "1" and cells["right"].endswith("%") and "| sft |" not in section
     assert float(cells["reward spread"]) >= 0 and "Searches without gradients" in report.html.read_text()
 
 
