@@ -98,7 +98,8 @@ class Queue:
             alive = int(rows.alive.sum())
             finished = len(rows.alive) - alive
             waits = len(self.prompts) * self.count - sum(self.waiting)
-            room = self._room(rows) if waits and finished >= _REFILL_AT * len(rows.alive) else []
+            worth = waits and finished >= _REFILL_AT * len(rows.alive)
+            room: list[int] = self._room(rows) if worth else []
             if sum(room) >= _REFILL_AT * len(rows.alive) or (sum(room) and not alive):
                 rows, tokens = self._refill(rows, tokens, room)
             elif not alive:
