@@ -30,6 +30,7 @@ from harness.evaluate import evaluate
 from harness.events import EventLog, read_events
 from harness.meters import MeterBank, spent
 from harness.micro_batches import free_memory
+from harness.models import BASE
 from harness.policy import Policy
 from harness.record import Meters, RunDirectory, Score
 from harness.spec import Budget, RunSpec
@@ -40,8 +41,6 @@ _FLUSH = "state.json"
 _DECISIVE = ("loss", "grad_norm", "update_norm", "reward")
 """Values that the weights follow from: where one of them is not finite, the weights are lost."""
 _START = "start"
-BASE = "base"
-"""Where the base of a kept adapter lies, inside its directory."""
 _ROUNDING = 1e-9  # shares of stages are sums of decimal fractions; no update costs so little
 
 
@@ -85,6 +84,21 @@ class RunContext:
             "meters": meters.model_dump(),
         }
 
+    def save_final(self, policy: Policy, folder: Path) -> None:
+        """Write the final model into `folder`, which becomes the run's `model`; an adapter with its base, as needed."""
+        if self._has_own_base(policy):
+            policy.model.active_peft_config.base_model_name_or_path = str(self.directory.model.resolve() / BASE)
+        policy.save(folder)
+        self._save_base(policy, folder)
+
+    def _has_own_base(self, policy: Policy) -> bool:
+        """Whether the policy is an adapter on weights that earlier stages of this run have moved."""
+        return policy.kind == "adapter" and policy.start.is_relative_to(self.directory.checkpoint)
+
+    def _save_base(self, policy: Policy, folder: Path) -> None:
+        if self._has_own_base(policy):
+            shutil.copytree(policy.start, folder / BASE, ignore=shutil.ignore_patterns(_FLUSH))
+
     def hand_over(self, stage: int, policy: Policy, results: list[dict[str, Any]], keep: bool = False) -> Path:
         """Save what stage `stage` starts from, adapters merged unless `keep`; returns the directory of its weights.
 
@@ -94,10 +108,9 @@ class RunContext:
         shutil.rmtree(folder, ignore_errors=True)
         if keep:
             policy.save(folder)
+            self._save_base(policy, folder)
             if policy.moments is not None:
                 policy.moments.save(folder)
-            if policy.start.is_relative_to(self.directory.checkpoint):
-                shutil.copytree(policy.start, folder / BASE, ignore=shutil.ignore_patterns(_FLUSH))
         else:
             policy.save_merged(folder)
         write_json(folder / _FLUSH, self.state(stage, 0) | {"results": results})

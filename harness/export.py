@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness.errors import UserError
-from harness.models import load_model
+from harness.models import base_of
 from harness.record import RunDirectory
 
 
@@ -54,7 +54,7 @@ def exportable(run_directory: Path, out: Path) -> RunDirectory:
 def _merge(directory: RunDirectory, target: Path) -> None:
     from harness.adapters import merged, open_adapter
 
-    handle = load_model(directory.read_spec().model.name)
+    handle = base_of(directory.model, directory.read_spec().model.name)
     merged(open_adapter(handle.model(), directory.model)).save_pretrained(target)
     handle.tokenizer().save_pretrained(target)
 
@@ -63,6 +63,6 @@ def _as_lora(directory: RunDirectory, target: Path) -> None:
     from harness.adapters import open_adapter
     from harness.lora_files import LoraAdapter
 
-    handle = load_model(directory.read_spec().model.name)
+    handle = base_of(directory.model, directory.read_spec().model.name)
     LoraAdapter.of(open_adapter(handle.model(), directory.model)).write(target)
     handle.tokenizer().save_pretrained(target)

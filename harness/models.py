@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LinearLayers = dict[str, tuple[int, int]]
 WEIGHTS = Path(__file__).parent / "lab" / "weights"
+BASE = "base"
+"""Where the base of an adapter lies, inside its directory, if it is no model that has a name."""
 
 
 @dataclass(frozen=True)
@@ -130,11 +132,16 @@ def shipped_models() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted(WEIGHTS.glob("*/config.json"))}
 
 
+def base_of(folder: Path, otherwise: str) -> ModelHandle:
+    """The base of the adapter in `folder`: the one that was kept beside it, or the model `otherwise`."""
+    return load_model(str(folder / BASE) if (folder / BASE).is_dir() else otherwise)
+
+
 def _adapter(folder: Path) -> AdapterHandle:
     base_name = json.loads((folder / "adapter_config.json").read_text()).get("base_model_name_or_path")
     if not base_name:
         raise UserError(f"The adapter {folder} does not say which base it was made for (adapter_config.json).")
-    base = load_model(str(base_name))
+    base = base_of(folder, str(base_name))
     files = [folder / "adapter_config.json", *sorted(folder.glob("adapter_model.*"))]
     own = _digest_of(tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files))
     revision = hashlib.sha256(f"{base.revision} {own}".encode()).hexdigest()[:16]

@@ -145,7 +145,7 @@ class _Attempt:
             stages = [stages[0].model_copy(update={"score": score})]
         self._write_samples(rows)
         if stages:
-            _replace_tree(policy.save, self.directory.model)
+            _replace_tree(lambda folder: run.save_final(policy, folder), self.directory.model)
         result = Result(
             run_id=spec.run_id,
             score=score,
@@ -220,14 +220,12 @@ class _Attempt:
     def _handed_over(self, run: Any, folder: Path) -> Any:
         """The policy that a stage begins with: merged weights, or an adapter on its base."""
         from harness.adapters import is_adapter, open_adapter
-        from harness.context import BASE
-        from harness.models import load_model
+        from harness.models import base_of, load_model
         from harness.moments import Moments
 
         if not is_adapter(folder):
             return self._policy(load_model(str(folder)))
-        base = folder / BASE
-        policy = self._policy(load_model(str(base) if base.exists() else run.spec.model.name))
+        policy = self._policy(base_of(folder, run.spec.model.name))
         model = open_adapter(policy.model, folder, trainable=True).eval()
         return replace(policy, model=model, kind="adapter", moments=Moments.load(folder))
 

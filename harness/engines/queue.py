@@ -100,7 +100,8 @@ class Queue:
             waits = len(self.prompts) * self.count - sum(self.waiting)
             worth = waits and finished >= _REFILL_AT * len(rows.alive)
             room: list[int] = self._room(rows) if worth else []
-            if sum(room) >= _REFILL_AT * len(rows.alive) or (sum(room) and not alive):
+            free = sum(room)
+            if free >= _REFILL_AT * len(rows.alive) or (free and not alive):
                 rows, tokens = self._refill(rows, tokens, room)
             elif not alive:
                 return Answers(self.token_ids, self.lengths, self.logprobs)

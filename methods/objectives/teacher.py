@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.contracts import Completion, Prompt, Sampling
 from harness.errors import UserError
-from harness.models import AdapterHandle, ModelHandle, load_model
+from harness.models import AdapterHandle, ModelHandle, base_of, load_model
 from harness.parameters import DataPath
 from harness.record import RunDirectory
 
@@ -96,21 +96,15 @@ def load_teacher(name: str, student: Policy) -> Teacher:
 
 
 def files_of(name: str) -> ModelHandle:
-    """The model that teaches under that name; UserError where a run's adapter cannot be put on its base again."""
+    """The model that teaches under that name: of a finished run the final one, an adapter with its base."""
     run = finished_run(name)
     if run is None:
         return load_model(name)
     if (run.model / "config.json").exists():
         return load_model(str(run.model))
-    start = load_model(run.read_spec().model.name)
     if not run.model.exists():
-        return start
-    if sum("objective" in stage.description for stage in run.read_result().stages) > 1:
-        raise UserError(
-            f"The run {name} ends in an adapter on weights of its own earlier stages, which are not kept: it cannot "
-            "teach; use a run of one stage, or one that trains all parameters."
-        )
-    return AdapterHandle(str(run.model), run.model, revision_of(name), start)
+        return load_model(run.read_spec().model.name)
+    return AdapterHandle(str(run.model), run.model, revision_of(name), base_of(run.model, run.read_spec().model.name))
 
 
 def finished_run(name: str) -> RunDirectory | None:

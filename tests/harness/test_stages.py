@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from harness import load_method, load_model, registry
 from harness.context import RunContext, StageContext, stage_start
-from harness.contracts import Pipeline, Train
+from harness.contracts import Pipeline, Sampling, Train
+from harness.engines.hf import HFEngine
 from harness.events import EventLog, read_events
+from harness.export import export
 from harness.meters import MeterBank
 from harness.policy import Policy
-from harness.record import Meters
+from harness.record import Meters, RunDirectory
 from harness.registry import load_task
 from harness.spec import Budget
 from methods.parameterisations.lora import lora
@@ -135,3 +140,34 @@ def test_the_policy_is_scored_after_every_stage(tmp_path: Path) -> None:
     assert [stage.score for stage in plain.stages] == [None, None]
     assert plain.meters.flops == directory.read_result().meters.flops
     assert plain.weights_digest == directory.read_result().weights_digest
+
+
+def test_an_adapter_keeps_the_weights_of_earlier_stages_beside_it(runs: Path, tmp_path: Path) -> None:
+    """Exported, reloaded or opened by PEFT, the model of `lora+sft-dpo` answers as the run's own final policy did."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    run = run_to_end(make_spec("lora+sft-dpo"), runs)
+    answers = [row["completion"] for row in pq.read_table(run.samples).to_pylist()]
+    whole = load_model(str(export(run.path, "hf", tmp_path / "hf")))
+    adapter = load_model(str(run.model))
+    base = AutoModelForCausalLM.from_pretrained(json.loads(adapter_file(run).read_text())["base_model_name_or_path"])
+    for model in (whole.model(), adapter.model(), PeftModel.from_pretrained(base, str(run.model))):
+        assert greedy(run, model) == answers
+    ids = torch.arange(3, 19)[None]
+    on_the_start = PeftModel.from_pretrained(load_model("lab").model(), str(run.model)).eval()
+    assert not torch.allclose(on_the_start(ids).logits, whole.model().eval()(ids).logits, atol=1e-3)
+
+
+def adapter_file(run: RunDirectory) -> Path:
+    return run.model / "adapter_config.json"
+
+
+def greedy(run: RunDirectory, model: Any) -> list[str]:
+    """What `model` answers to the questions of the run's evaluation."""
+    spec = run.read_spec()
+    task = load_task(spec.task.name, **spec.task.parameters)
+    prompts = [task.prompt(item) for item in task.items(spec.evaluation.split, spec.evaluation.items)]
+    sampling = Sampling(spec.evaluation.max_new_tokens or task.max_new_tokens, 0.0, stop=task.stop)
+    engine = HFEngine(model.eval(), load_model("lab").tokenizer())
+    return [one.text for one in engine.generate(prompts, sampling, 0)]
