@@ -156,7 +156,7 @@ class _PPO:
         }
 
     def _each_part(self, rows: Rows) -> dict[str, torch.Tensor]:
-        """Log-probabilities, values and the reference's log-probabilities of all rows, an update's rows at a time."""
+        """Log-probabilities, values and the reference's log-probabilities of all rows, a micro-batch at a time."""
         import torch
 
         from methods.online.forward import chosen_rows, forward
@@ -165,7 +165,7 @@ class _PPO:
             name: torch.zeros(rows["completion_ids"].shape, device=rows["completion_ids"].device) for name in _KEPT
         }
         order = rows["completion_mask"].sum(-1).cpu().argsort(stable=True)
-        for index in order.split(self.settings.batch_size):
+        for index in order.split(-(-self.settings.batch_size // self.stage.accumulation)):
             part = chosen_rows(rows, index)
             out = forward(self.stage.policy.model, part, self.settings.temperature, hidden=True)
             there = {"logprobs": out.logprobs, "values": self.value(out.hidden), "reference": out.logprobs}
@@ -195,6 +195,9 @@ class _PPO:
 
     def load(self, folder: Path) -> None:
         self.value.load(folder)
+
+    def begin(self) -> None:
+        self.value.optimiser.zero_grad()
 
     def update(self, learning_rate: float) -> None:
         """The head's own update: its rate follows the schedule of the policy's."""

@@ -120,5 +120,8 @@ class _Reinforce:
     def load(self, folder: Path) -> None:
         """Nothing but the policy is trained."""
 
+    def begin(self) -> None:
+        """Nothing but the policy is trained."""
+
     def update(self, learning_rate: float) -> None:
         """Nothing but the policy is trained."""

@@ -56,6 +56,10 @@ class OnlineObjective(Protocol):
 
     def load(self, folder: Path) -> None: ...
 
+    def begin(self) -> None:
+        """An update's gradients begin to gather, for the first time or again after memory ran out."""
+        ...
+
     def update(self, learning_rate: float) -> None:
         """Update further tensors from their gradients, once an update; `learning_rate` is the policy's now."""
         ...
@@ -78,7 +82,10 @@ class OnlineTrainer(Trainer):
         self.stage, self.objective = stage, objective
         self.rows_an_update, self.minibatches, self.epochs = rows_an_update, minibatches, epochs
         self.rows: Rows | None = None
-        self.values: dict[str, float] = defaultdict(float)
+        self.values: dict[str, float] = {}
+        """What to log of the batch."""
+        self.shares: dict[str, float] = defaultdict(float)
+        """What to log of the update: sums over its rows."""
         disable_dropout_in_model(stage.policy.model)
         arguments = TrainingArguments(**trainer_arguments(stage, rows_an_update))
         super().__init__(model=stage.policy.model, args=arguments, train_dataset=range(_ENDLESS), optimizers=optimizers)
@@ -92,8 +99,7 @@ class OnlineTrainer(Trainer):
         """The rows of one update, and the totals that its loss is divided by."""
         batch, within = divmod(int(inputs["number"]), self.minibatches * self.epochs)
         if self.rows is None or within == 0:
-            self.rows, values = self.objective.collect(batch)
-            self._add(values)
+            self.rows, self.values = self.objective.collect(batch)
         epoch, minibatch = divmod(within, self.minibatches)
         mine = self._order(batch, epoch).chunk(self.minibatches)[minibatch]
         rows = chosen_rows(self.rows, mine)
@@ -105,11 +111,15 @@ class OnlineTrainer(Trainer):
         """The share of these rows in the loss of their update, in parts of similar length."""
         totals = Totals(int(inputs["rows"]), float(inputs["tokens"]))
         rows = {name: value for name, value in inputs.items() if value.ndim}
+        if all(tensor.grad is None for tensor in self.stage.policy.tensors().values()):
+            self.shares.clear()
+            self.objective.begin()
         total: Any = 0.0
         for part in rows["completion_mask"].sum(-1).argsort(stable=True).chunk(_PARTS):
             loss, values = self.objective.loss(chosen_rows(rows, part), totals)
             total = total + loss
-            self._add(values)
+            for name, value in values.items():
+                self.shares[name] += value
         return total  # type: ignore[no-any-return]
 
     def training_step(self, *arguments: Any, **keywords: Any) -> torch.Tensor:
@@ -118,8 +128,9 @@ class OnlineTrainer(Trainer):
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        logs.update(self.values)
-        self.values.clear()
+        logs.update(self.values | self.shares)
+        self.values = {}
+        self.shares.clear()
         super().log(logs, start_time)
 
     def _order(self, batch: int, epoch: int) -> torch.Tensor:
@@ -128,10 +139,6 @@ class OnlineTrainer(Trainer):
 
         count = self.rows_an_update * self.minibatches
         return torch.randperm(count, generator=generator(self.stage.seed("minibatches"), batch, epoch))
-
-    def _add(self, values: dict[str, float]) -> None:
-        for name, value in values.items():
-            self.values[name] += value
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from harness.context import StageContext
 from harness.events import read_events
+from harness.micro_batches import MicroBatches
 from harness.models import load_model
 from harness.registry import load_method
 from methods.online.advantage import generalised_advantages, token_rewards, whitened
@@ -114,12 +115,16 @@ def test_the_loss_of_ppo(make_stage: Stages) -> None:
     same(objective.loss(other, totals)[0], loss)
 
 
+def train_of(stage: StageContext) -> Any:
+    return load_method("ppo", **stage.run.spec.method.parameters).stages[0]
+
+
 def stage_with_lora(stage: StageContext) -> tuple[StageContext, Any]:
     """The same stage with an adapter in place of full fine-tuning, and its trainer."""
     handle = load_model("lab")
     fresh = replace(stage.policy, model=handle.model().eval())
     stage = replace(stage, policy=lora(4, 8.0).attach(fresh, 0))
-    train = load_method("ppo", **stage.run.spec.method.parameters).stages[0]
+    train = train_of(stage)
     return stage, train.objective.trainer(stage, train.optimiser)  # type: ignore[attr-defined]
 
 
@@ -159,6 +164,36 @@ def test_the_value_head_learns_at_its_own_rate_and_comes_back_whole(tmp_path: Pa
     fit(second, 35)
     assert torch.equal(second.linear.weight, whole.linear.weight) and torch.equal(second.linear.bias, whole.linear.bias)
     assert float(((whole(hidden) - wanted) ** 2).mean()) < 0.05
+
+
+def test_an_update_begun_again_after_memory_ran_out_counts_no_gradient_twice(make_stage: Stages) -> None:
+    """The head's gradients of a failed attempt are dropped like the policy's, and so is what was to be logged."""
+
+    def update(fails: bool) -> tuple[torch.Tensor, dict[str, float]]:
+        stage = make_stage("ppo", samples=2, steps=4 + int(fails))  # another run that samples the same
+        stage.accumulation = 2 if fails else 4
+        trainer = trainer_of(stage)
+        objective, calls = trainer.objective, []
+        loss = objective.loss
+
+        def scarce(*given: Any) -> Any:
+            calls.append(given)
+            if fails and len(calls) == 6:
+                raise torch.OutOfMemoryError("out of memory")
+            return loss(*given)
+
+        objective.loss = scarce
+        MicroBatches(stage, trainer, train_of(stage).objective.split)
+        trainer.create_optimizer_and_scheduler(10)
+        objective.update = lambda rate: None
+        trainer.training_step(trainer.model, {"number": torch.tensor(0)})
+        assert stage.accumulation == 4
+        return objective.value.linear.weight.grad, dict(trainer.shares)
+
+    (gradient, logged), (again, logged_again) = update(False), update(True)
+    same(again, gradient)
+    assert float(gradient.abs().max()) > 0
+    assert logged_again == pytest.approx(logged, rel=1e-5)
 
 
 def test_a_checkpoint_has_the_value_head_and_the_exported_policy_has_not(runs: Path) -> None:
