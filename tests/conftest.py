@@ -263,26 +263,39 @@ def kill_when(directory: RunDirectory, ready: Callable[[RunDirectory], bool]) ->
     assert os.WIFSIGNALED(status), "the run ended before it could be killed"
 
 
+def pytest_unconfigure() -> None:
+    """Let the interpreter clear everything away at its end, as ever."""
+    gc.unfreeze()
+
+
 PROCESSES = ("tests/cli/", "tests/sweeps/", "tests/test_readme.py", "tests/harness/test_plugin.py")
 """Tests that start processes of their own, some against the clock: one at a time."""
+SWEPT = ("tests/results/test_ingest.py", "tests/reports/test_report.py")
+"""Tests of the finished sweep."""
+ONE_BY_ONE = ("tests/contracts/test_methods.py", "tests/contracts/test_parameterisations.py")
+"""Tests with a run of each name, which the tests of that name share."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where tests run side by side (`make test`), keep together what shares a fixture: files, or a method's tests."""
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            item.add_marker(pytest.mark.xdist_group(_together(item)))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Where tests run side by side (`make test`), what shares a fixture stays together: see `together`."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return together(nodeid)
+
+    return Together(config, log)
 
 
-def _together(item: pytest.Item) -> str:
-    place = item.nodeid.partition("::")[0]
-    if place.startswith(PROCESSES):
+def together(nodeid: str) -> str:
+    """The group of a test: all that start processes, those of the finished sweep, those of one method, or its file."""
+    file, _, test = nodeid.partition("::")
+    if file.startswith(PROCESSES):
         return "processes"
-    if "swept" in getattr(item, "fixturenames", ()):
+    if file in SWEPT:
         return "swept"
-    name = item.callspec.params.get("name") if hasattr(item, "callspec") else None
-    return f"{place} {name}" if "finished" in getattr(item, "fixturenames", ()) else place
+    return f"{file} {test.partition('[')[2]}" if file in ONE_BY_ONE else file
 
 
 @pytest.fixture
