@@ -245,7 +245,7 @@ def _lora(
         outputs: torch.Tensor = module.base_layer(inputs)
         inner = functional.linear(inputs, a.weight) if first is None else rows.product(inputs, first)
         if up is None:
-            outputs.view(-1, outputs.shape[-1]).addmm_(inner.view(-1, inner.shape[-1]), b.weight.T, alpha=scale)
+            outputs.view(-1, outputs.shape[-1]).addmm_(inner.reshape(-1, inner.shape[-1]), b.weight.T, alpha=scale)
         else:
             rows.add_product(outputs, inner, up, scale)
         return outputs

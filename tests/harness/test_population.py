@@ -156,8 +156,9 @@ def test_another_architecture(engine: HFEngine, own: str) -> None:
         assert [a.token_ids for a in answers[place]] == [a.token_ids for a in plain]
 
 
-def test_lora_layers_share_what_is_not_searched(engine: HFEngine) -> None:
-    """B searched, A shared: one thin product less, and the answers of the merged members."""
+@pytest.mark.parametrize("searched", ["lora_A", "lora_B"])
+def test_lora_layers_share_what_is_not_searched(engine: HFEngine, searched: str) -> None:
+    """One factor searched, the other shared: the logits of a model that holds each member's factor."""
     from peft import LoraConfig, get_peft_model
 
     with torch.random.fork_rng():
@@ -168,8 +169,12 @@ def test_lora_layers_share_what_is_not_searched(engine: HFEngine) -> None:
     members: Members = {
         name: 0.05 * torch.randn(3, *t.shape, generator=random)
         for name, t in model.named_parameters()
-        if "lora_B" in name
+        if searched in name
     }
+    with torch.no_grad():
+        for name, tensor in model.named_parameters():
+            if "lora_B" in name:
+                tensor.normal_(std=0.1, generator=random)
     ids = torch.randint(5, 900, (6, 9), generator=random)
     with torch.no_grad():
         with members_of(model, members, 3):
