@@ -17,10 +17,8 @@ from peft.utils import PeftType
 from torch import nn
 
 from methods.tuners.blocks import blocks, feed_forward_name
-from methods.tuners.layers import WrappingTuner, kaiming
+from methods.tuners.layers import Unmergeable, WrappingTuner, kaiming
 from methods.tuners.registration import register
-
-WHY_UNMERGEABLE = "its activation is not linear in the layer's input, so no weight can hold it"
 
 
 @dataclass
@@ -56,9 +54,10 @@ class ParallelExpert(nn.Module):
         return self.up(torch.nn.functional.silu(self.down(h)))
 
 
-class BottleneckLayer(nn.Module, BaseTunerLayer):
+class BottleneckLayer(Unmergeable, nn.Module, BaseTunerLayer):
     """A feed-forward module with adapters beside it."""
 
+    why_unmergeable = "its activation is not linear in the layer's input, so no weight can hold it"
     adapter_layer_names = ("bottleneck_expert",)
     other_param_names = ("scaling",)
 
@@ -89,12 +88,6 @@ class BottleneckLayer(nn.Module, BaseTunerLayer):
                 added = self.scaling[name] * expert(hidden.to(expert.down.weight.dtype))
                 result = result + added.to(result.dtype)
         return result
-
-    def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
-        raise NotImplementedError(WHY_UNMERGEABLE)
-
-    def unmerge(self) -> None:
-        raise NotImplementedError(WHY_UNMERGEABLE)
 
 
 class BottleneckModel(WrappingTuner):

@@ -33,6 +33,18 @@ class WrappingTuner(BaseTuner):
         self._replace_module(parent, target_name, layer, target)
 
 
+class Unmergeable:
+    """First base of a tuner layer that no weight can hold: PEFT is told so, with the reason, when it asks to merge."""
+
+    why_unmergeable: ClassVar[str]
+
+    def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
+        raise NotImplementedError(self.why_unmergeable)
+
+    def unmerge(self) -> None:
+        raise NotImplementedError(self.why_unmergeable)
+
+
 class LinearLayer(nn.Module, BaseTunerLayer):
     """An additive adapter of a linear layer: subclasses say what they hold, add and materialise."""
 

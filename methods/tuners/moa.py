@@ -26,10 +26,9 @@ from torch import nn
 from harness.errors import UserError
 from methods.tuners.blocks import attention_name, blocks, feed_forward_name
 from methods.tuners.experts import LowRankExpert, ParallelAdapter, PromptExpert, Router
-from methods.tuners.layers import WrappingTuner
+from methods.tuners.layers import Unmergeable, WrappingTuner
 from methods.tuners.registration import register
 
-WHY_UNMERGEABLE = "its gates depend on the input, so no weight can hold them"
 THRESHOLDS = ("released", "subtract", "straight-through")
 
 
@@ -111,9 +110,10 @@ class Mixture(nn.Module):
         return flat.index_add(0, chosen, added.to(output.dtype)).view_as(output)
 
 
-class MoaLayer(nn.Module, BaseTunerLayer):
+class MoaLayer(Unmergeable, nn.Module, BaseTunerLayer):
     """A decoder block with mixtures: its own forward pass, with experts added at their sites by hooks."""
 
+    why_unmergeable = "its gates depend on the input, so no weight can hold them"
     adapter_layer_names = ("moa_mixture",)
     other_param_names: ClassVar[tuple[str, ...]] = ()
 
@@ -198,12 +198,6 @@ class MoaLayer(nn.Module, BaseTunerLayer):
                 self._gates = saved
             result = result + (gate * added).to(result.dtype)
         return (result, *inputs[1:])
-
-    def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
-        raise NotImplementedError(WHY_UNMERGEABLE)
-
-    def unmerge(self) -> None:
-        raise NotImplementedError(WHY_UNMERGEABLE)
 
 
 def attention_sites(attention: nn.Module, prompt: bool) -> list[str]:

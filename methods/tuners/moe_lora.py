@@ -15,10 +15,8 @@ from peft.utils import PeftType
 from torch import nn
 
 from harness.errors import UserError
-from methods.tuners.layers import LinearLayer, WrappingTuner, kaiming
+from methods.tuners.layers import LinearLayer, Unmergeable, WrappingTuner, kaiming
 from methods.tuners.registration import register
-
-WHY_UNMERGEABLE = "its gates depend on the input, so no weight can hold them"
 
 
 @dataclass
@@ -41,9 +39,10 @@ class MoeLoraConfig(PeftConfig):
             self.target_modules = set(self.target_modules)
 
 
-class MoeLoraLayer(LinearLayer):
+class MoeLoraLayer(Unmergeable, LinearLayer):
     """The experts of one linear layer."""
 
+    why_unmergeable = "its gates depend on the input, so no weight can hold them"
     adapter_layer_names = ("moe_down", "moe_up", "moe_router")
     other_param_names = ("scaling",)
 
@@ -65,12 +64,6 @@ class MoeLoraLayer(LinearLayer):
         gates = torch.softmax(inputs @ self.moe_router[adapter_name].T, -1) * self.scaling[adapter_name]
         inner = (inputs @ down.flatten(0, 1).T).unflatten(-1, (experts, rank)) * gates[..., None]
         return inner.flatten(-2) @ up.transpose(1, 2).flatten(0, 1)
-
-    def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
-        raise NotImplementedError(WHY_UNMERGEABLE)
-
-    def unmerge(self) -> None:
-        raise NotImplementedError(WHY_UNMERGEABLE)
 
 
 class MoeLoraModel(WrappingTuner):

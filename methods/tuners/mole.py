@@ -15,10 +15,8 @@ from peft import PeftConfig
 from peft.utils import PeftType
 from torch import nn
 
-from methods.tuners.layers import LinearLayer, WrappingTuner
+from methods.tuners.layers import LinearLayer, Unmergeable, WrappingTuner
 from methods.tuners.registration import register
-
-WHY_UNMERGEABLE = "its gates depend on the input, so no weight can hold them"
 
 
 @dataclass
@@ -39,9 +37,10 @@ class MoleConfig(PeftConfig):
             self.target_modules = set(self.target_modules)
 
 
-class MoleLayer(LinearLayer):
+class MoleLayer(Unmergeable, LinearLayer):
     """The gated LoRAs of one linear layer."""
 
+    why_unmergeable = "its gates depend on the input, so no weight can hold them"
     adapter_layer_names = ("mole_router", "mole_down", "mole_up")
     other_param_names = ("ranks",)
 
@@ -63,12 +62,6 @@ class MoleLayer(LinearLayer):
         ranks = torch.tensor(self.ranks[adapter_name], device=inputs.device)
         weight = gates.repeat_interleave(ranks, -1)
         return (inputs @ self.mole_down[adapter_name].T * weight) @ self.mole_up[adapter_name].T
-
-    def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
-        raise NotImplementedError(WHY_UNMERGEABLE)
-
-    def unmerge(self) -> None:
-        raise NotImplementedError(WHY_UNMERGEABLE)
 
 
 class MoleModel(WrappingTuner):

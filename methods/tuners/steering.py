@@ -17,10 +17,8 @@ from peft.utils import PeftType
 from torch import nn
 
 from methods.tuners.blocks import blocks
-from methods.tuners.layers import WrappingTuner
+from methods.tuners.layers import Unmergeable, WrappingTuner
 from methods.tuners.registration import register
-
-WHY_UNMERGEABLE = "a vector added to activations has no weight to live in"
 
 
 @dataclass
@@ -40,9 +38,10 @@ class SteeringConfig(PeftConfig):
         self.peft_type = PeftType("STEERING")
 
 
-class SteeringLayer(nn.Module, BaseTunerLayer):
+class SteeringLayer(Unmergeable, nn.Module, BaseTunerLayer):
     """A decoder block with vectors added to what it hands on."""
 
+    why_unmergeable = "a vector added to activations has no weight to live in"
     adapter_layer_names = ("steering_vector",)
     steering_layer = True
     other_param_names: ClassVar[tuple[str, ...]] = ("strength",)
@@ -79,12 +78,6 @@ class SteeringLayer(nn.Module, BaseTunerLayer):
             return super().__getattr__(name)
         except AttributeError:
             return getattr(super().__getattr__("base_layer"), name)
-
-    def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
-        raise NotImplementedError(WHY_UNMERGEABLE)
-
-    def unmerge(self) -> None:
-        raise NotImplementedError(WHY_UNMERGEABLE)
 
 
 class SteeringModel(WrappingTuner):
