@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from harness.engines.layout import Layout, LowRank
+from harness.errors import is_out_of_memory
 
 _KNOWN: WeakKeyDictionary[nn.Module, dict[tuple[str, ...], bool]] = WeakKeyDictionary()
 
@@ -58,6 +59,8 @@ def can_be_mapped(model: Any, names: Iterable[str], attempt: Callable[[], None])
         try:
             attempt()
             known[key] = True
-        except (RuntimeError, TypeError, ValueError, NotImplementedError):
+        except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:  # vmap says no in many ways
+            if is_out_of_memory(error):
+                raise
             known[key] = False
     return known[key]
