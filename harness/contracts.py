@@ -32,6 +32,15 @@ Signal = Literal["gradient", "fitness", "activations"]
 compare the activations of."""
 
 
+class TaskRefusal(str):
+    """What a component's `refuses` says when the task is the reason: the nearest method that can is then named.
+
+    A plain sentence is about a setting or the machine and says itself what to change.
+    """
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """One question. `id` is the hash of its canonical content; `data` is what the task needs to ask and grade it."""

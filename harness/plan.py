@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from harness.contracts import Control, LikelihoodTask, Offer, Pipeline, Stage, Task, Train
+from harness.contracts import Control, LikelihoodTask, Offer, Pipeline, Stage, Task, TaskRefusal, Train
 from harness.errors import UserError, unknown
 from harness.registry import find_task, methods, tasks
 from harness.spec import EvaluationProtocol, ModelReference, Probe
@@ -154,7 +154,7 @@ def _reason(pipeline: Pipeline, task: Task, model: ModelReference | None) -> tup
         for part in _parts(stage):
             own = part.refuses(task, model) if hasattr(part, "refuses") else None
             if own is not None:
-                return f"{name} refused: {own.rstrip('.')}.", None
+                return f"{name} refused: {own.rstrip('.')}.", None if isinstance(own, TaskRefusal) else ""
     for stage, follower in pairwise(pipeline.stages):
         if isinstance(stage, Train) and not getattr(stage.parameterisation, "mergeable", True) and not keeps(follower):
             unmerged = f"{stage.parameterisation.name!r} cannot be merged into weights"

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.contracts import GradientOptimiser, Offer, Signal, Task
+from harness.contracts import GradientOptimiser, Offer, Signal, Task, TaskRefusal
 from harness.errors import UserError
 from harness.spec import ModelReference
 from methods.objectives.replay import NO_REPLAY, Replay
@@ -39,7 +39,7 @@ class ContinuedPretraining:
     def refuses(self, task: Task, model: ModelReference | None) -> str | None:
         """A task without texts, or replay without a source."""
         if not task.offers & {"documents", "demonstrations"}:
-            return f"'cpt' needs documents or demonstrations, task {task.name!r} offers neither"
+            return TaskRefusal(f"'cpt' needs documents or demonstrations, task {task.name!r} offers neither")
         return self.replay.refuses()
 
     def trainer(self, stage: StageContext, optimiser: GradientOptimiser) -> Any:

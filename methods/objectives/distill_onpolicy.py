@@ -15,7 +15,7 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.contracts import GradientOptimiser, LikelihoodTask, Offer, Signal, Task
+from harness.contracts import GradientOptimiser, LikelihoodTask, Offer, Signal, Task, TaskRefusal
 from harness.errors import UserError
 from harness.spec import ModelReference
 from methods.objectives.replay import NO_REPLAY, Replay
@@ -43,7 +43,7 @@ class OnPolicyDistillation:
     def refuses(self, task: Task, model: ModelReference | None) -> str | None:
         """No teacher, one with another vocabulary, a task that is not answered in words, replay without a source."""
         if isinstance(task, LikelihoodTask):
-            return f"task {task.name!r} is scored by likelihoods, so there is nothing to answer"
+            return TaskRefusal(f"task {task.name!r} is scored by likelihoods, so there is nothing to answer")
         if self.teacher is None:
             return without_teacher(self.name, self.teacher)
         if model is not None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.contracts import GradientOptimiser, LikelihoodTask, Offer, Signal, Task
+from harness.contracts import GradientOptimiser, LikelihoodTask, Offer, Signal, Task, TaskRefusal
 from harness.errors import UserError
 from harness.spec import ModelReference
 from methods.objectives.replay import NO_REPLAY, Replay
@@ -43,7 +43,7 @@ class SequenceDistillation:
     def refuses(self, task: Task, model: ModelReference | None) -> str | None:
         """No teacher, a filter without a verifier, a task that is not answered in words, replay without a source."""
         if isinstance(task, LikelihoodTask):
-            return f"task {task.name!r} is scored by likelihoods, so a teacher has nothing to answer there"
+            return TaskRefusal(f"task {task.name!r} is scored by likelihoods, so a teacher has nothing to answer there")
         if self.verified and "verifier" not in task.offers:
             return f"verified=true needs a verifier, and task {task.name!r} has none"
         return without_teacher(self.name, self.teacher) or self.replay.refuses()

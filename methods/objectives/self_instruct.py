@@ -17,7 +17,17 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.contracts import Completion, GradientOptimiser, LikelihoodTask, Offer, Prompt, Sampling, Signal, Task
+from harness.contracts import (
+    Completion,
+    GradientOptimiser,
+    LikelihoodTask,
+    Offer,
+    Prompt,
+    Sampling,
+    Signal,
+    Task,
+    TaskRefusal,
+)
 from harness.errors import UserError
 from harness.spec import ModelReference
 from methods.objectives.instruction_form import Form, form_of
@@ -53,7 +63,7 @@ class SelfInstruct:
     def refuses(self, task: Task, model: ModelReference | None) -> str | None:
         """A task that is not answered in words, or replay without a source."""
         if isinstance(task, LikelihoodTask):
-            return f"task {task.name!r} is scored by likelihoods, so there are no questions to write"
+            return TaskRefusal(f"task {task.name!r} is scored by likelihoods, so there are no questions to write")
         return self.replay.refuses()
 
     def trainer(self, stage: StageContext, optimiser: GradientOptimiser) -> Any:

@@ -268,3 +268,11 @@ def test_a_run_without_stored_answers_says_what_to_do(tmp_path: Path) -> None:
         from methods.objectives.traces import read_traces
 
         read_traces(str(file))
+
+
+def test_a_missing_setting_is_no_reason_to_name_another_method_but_a_task_is() -> None:
+    words, likelihoods = load_task("countdown", level="L0"), load_task("filler")
+    assert "Nearest" not in str(refusal(load_method("distill-seq"), words))
+    assert "Nearest" not in str(refusal(load_method("sft", replay=0.2), words))
+    reason = str(refusal(load_method("distill-seq", teacher="lab"), likelihoods))
+    assert reason.endswith("No registered method can train on 'filler' (beyondrl list pairs).")
