@@ -197,7 +197,8 @@ def test_an_update_begun_again_after_memory_ran_out_counts_no_gradient_twice(mak
 
 
 def test_a_checkpoint_has_the_value_head_and_the_exported_policy_has_not(runs: Path) -> None:
-    directory = place(make_spec("ppo"), runs)
+    spec = make_spec("ppo", prompts_per_step=32, minibatches=1)  # enough answers that one of them is right
+    directory = place(spec, runs)
     kill_when(directory, lambda run: any(run.checkpoint.glob("stage-0/*-2/state.json")))
     whole = [state.parent for state in directory.checkpoint.glob("stage-0/*/state.json")]
     assert whole and all(load_file(folder / "value_head.safetensors")["weight"].any() for folder in whole)
