@@ -1,101 +1,20 @@
-"""The entry point `beyondrl`. A user's mistake is one sentence on stderr and exit code 2; Ctrl-C is 130.
-
-Nothing heavy is imported here: `beyondrl --help` answers at once. What is no mistake of the user's and no Ctrl-C is a
-defect and comes with its traceback.
-"""
+"""The entry point `beyondrl`: from its first line on Ctrl-C is one sentence and exit code 130, even in the imports."""
 
 from __future__ import annotations
 
-import errno
-import os
 import sys
 from collections.abc import Sequence
-
-import typer
-
-from cli.data import ingest, query, report
-from cli.doctor import doctor
-from cli.export import export
-from cli.export_task import export_task
-from cli.interrupted import Interrupted
-from cli.lab import lab
-from cli.listing import list_kind
-from cli.merge import merge
-from cli.regrade import regrade
-from cli.replay import replay
-from cli.run import run
-from cli.squeeze import squeeze
-from cli.sweep import sweep
-from cli.watch import watch
-from harness.errors import UserError
-
-_CTRL_C = 130
-_PLACE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR}
-_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
-app = typer.Typer(
-    name="beyondrl",
-    help="Experiments and benchmarks for LLM post-training: any method, any task, honest comparisons.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-app.command("list")(list_kind)
-app.command("run")(run)
-app.command("sweep")(sweep)
-app.command("watch")(watch)
-app.command("ingest")(ingest)
-app.command("query")(query)
-app.command("report")(report)
-app.command("regrade")(regrade)
-app.command("doctor")(doctor)
-app.command("export")(export)
-app.command("export-task")(export_task)
-app.command("squeeze")(squeeze)
-app.command("merge")(merge)
-app.command("replay")(replay)
-app.add_typer(lab, name="lab")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     try:
-        code = app(args=arguments, standalone_mode=False, prog_name="beyondrl")
-    except UserError as error:
-        return _say(str(error), 2)
-    except typer.TyperException as error:
-        context = getattr(error, "ctx", None)
-        path = context.command_path if context is not None else "beyondrl"
-        message = error.format_message().replace("Value error, ", "")
-        return _say(f"{message}{'' if message.endswith(('.', '?')) else '.'} ({path} --help)", 2)
-    except Interrupted as error:
-        return _say(str(error), _CTRL_C)
-    except typer.Abort:
-        return _say("Stopped; nothing is lost. Go on with the same command.", _CTRL_C)
-    except BrokenPipeError:  # whoever read our output has gone, as in `beyondrl list methods | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
-    except OSError as error:
-        return _say(_sentence(error), 2)
-    if code == _CTRL_C:  # typer turns the KeyboardInterrupt into this code and says nothing
-        return _say("Stopped; nothing is lost. Go on with the same command.", _CTRL_C)
-    return code if isinstance(code, int) else 0
+        from cli.app import dispatch
 
-
-def _sentence(error: OSError) -> str:
-    """A full disk or a forbidden place in one sentence; any other OSError is raised again."""
-    if error.errno in _SPACE:
-        where = f" for {error.filename}" if error.filename else ""
-        return f"There is no space left{where}: free some and give the same command again, it goes on where it stopped."
-    if error.errno in _PLACE:
-        return f"{error.filename} cannot be used: {(error.strerror or str(error)).lower()}."
-    raise error
-
-
-def _say(sentence: str, code: int) -> int:
-    sys.stderr.write(f"{sentence}\n")
-    return code
+        return dispatch(arguments)
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped; nothing is lost. Go on with the same command.\n")
+        return 130
 
 
 if __name__ == "__main__":

@@ -145,7 +145,7 @@ def test_a_disk_that_fails_later(
     def fail(**_: object) -> None:
         raise OSError(number, os.strerror(number), "x/y")
 
-    monkeypatch.setattr("cli.main.app", fail)
+    monkeypatch.setattr("cli.app.app", fail)
     assert main([]) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
@@ -155,7 +155,7 @@ def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(**_: object) -> None:
         raise OSError(errno.ECHILD, "a defect")
 
-    monkeypatch.setattr("cli.main.app", fail)
+    monkeypatch.setattr("cli.app.app", fail)
     with pytest.raises(OSError, match="a defect"):
         main([])
 

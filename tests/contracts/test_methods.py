@@ -179,7 +179,8 @@ def test_export_and_reload_gives_the_same_logits(name: str, finished: Finished, 
     original = open_adapter(load_model("lab").model(), folder).eval()
     if getattr(load_method(name, **quick(name)).stages[-1].parameterisation, "mergeable", True):
         exported = load_model(str(export(directory.path, "hf", tmp_path / "hf"))).model().eval()
-        torch.testing.assert_close(exported(ids).logits, original(ids).logits)  # float32: a merge rounds
+        merged, apart = exported.double()(ids).logits, original.double()(ids).logits  # what the merge alone rounds
+        torch.testing.assert_close(merged, apart, rtol=1.3e-6, atol=1e-5)
     else:
         with pytest.raises(UserError, match="cannot be merged"):
             export(directory.path, "hf", tmp_path / "hf")
