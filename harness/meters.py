@@ -1,9 +1,10 @@
 """Clocks, counters and the budget of a run: kept by the harness, only reported to by methods.
 
 Time is charged to exactly one of train, generate, evaluate and overhead: `clock("generate")` inside `clock("train")`
-moves the seconds over. On a GPU the device is synchronised before a clock is read. Operations are counted as 2N a
-token forward, and 4N + 2T a token in training, N the parameters used and T the trainable ones (6N when all are):
-attention's quadratic term is left out, for every method alike.
+moves the seconds over. What the process had of the processor in that time is metered beside it: much less than the
+clock says means that others used the machine. On a GPU the device is synchronised before a clock is read. Operations
+are counted as 2N a token forward, and 4N + 2T a token in training, N the parameters used and T the trainable ones (6N
+when all are): attention's quadratic term is left out, for every method alike.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ class MeterBank:
     """The live meters of a run or stage."""
 
     def __init__(self, start: Meters | None = None) -> None:
-        self.values: dict[str, float] = dict((start or Meters()).model_dump())
+        self.values: dict[str, float] = (start or Meters(processor_seconds=0.0)).model_dump(exclude_none=True)
         self._phases: list[Phase] = []
-        self._since = time.perf_counter()
+        self._since, self._processor = time.perf_counter(), time.process_time()
 
     @property
     def phase(self) -> Phase:
@@ -59,9 +60,11 @@ class MeterBank:
 
         if torch.cuda.is_available() and torch.cuda.is_initialized():
             torch.cuda.synchronize()
-        now = time.perf_counter()
+        now, processor = time.perf_counter(), time.process_time()
         self.values[f"{self.phase}_seconds"] += now - self._since
-        self._since = now
+        if "processor_seconds" in self.values:
+            self.values["processor_seconds"] += processor - self._processor
+        self._since, self._processor = now, processor
 
 
 def spent(budget: Budget, meters: Meters) -> tuple[float, str | None]:

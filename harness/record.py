@@ -47,12 +47,14 @@ SAMPLE_COLUMNS = (
 
 
 class Meters(Frozen):
-    """Everything a run or a stage spent. Seconds are wall-clock seconds of this process."""
+    """Everything a run or a stage spent. Seconds are wall-clock seconds of this process, but for the processor's."""
 
     train_seconds: float = 0.0
     generate_seconds: float = 0.0
     evaluate_seconds: float = 0.0
     overhead_seconds: float = 0.0
+    processor_seconds: float | None = None
+    """Seconds of processor time over all threads in those four; None where it was not metered."""
     generated_tokens: int = 0
     prompt_tokens: int = 0
     trained_tokens: int = 0
@@ -65,10 +67,15 @@ class Meters(Frozen):
         """What a budget of seconds charges: train + generate."""
         return self.train_seconds + self.generate_seconds
 
+    @property
+    def seconds(self) -> float:
+        """All wall-clock seconds."""
+        return self.train_seconds + self.generate_seconds + self.evaluate_seconds + self.overhead_seconds
+
     def since(self, earlier: Meters) -> Meters:
         """What was spent after `earlier`."""
-        old = earlier.model_dump()
-        return Meters(**{name: value - old[name] for name, value in self.model_dump().items()})
+        old, new = earlier.model_dump(exclude_none=True), self.model_dump(exclude_none=True)
+        return Meters(**{name: new[name] - old[name] for name in new if name in old})
 
 
 class Score(Frozen):

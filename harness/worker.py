@@ -190,7 +190,7 @@ class _Attempt:
         first = checkpoint[1]["stage"] if checkpoint else 0
         start = stage_start(self.directory, first)
         results: list[StageResult] = []
-        before = Meters()
+        before = Meters(processor_seconds=0.0)
         scored = len(pipeline.stages) > 1 and run.spec.evaluation.curve_points > 0
         if start is not None:
             policy = self._handed_over(run, start[0])

@@ -37,7 +37,7 @@ def leaderboard(comparison: Comparison) -> Table:
         "difference is not significant (Holm-adjusted p >= 0.05) are tied; a rank is one more than the number of "
         "methods that are surely better, but never better than that of a method with a higher accuracy; = marks a "
         "shared one. Cost is the mean of one final run: training and generation time, floating-point operations, "
-        "generated tokens, highest memory."
+        "generated tokens, highest memory." + shared_processor([one.method for one in comparison.standings])
     )
     return Table("Leaderboard", columns, rows, note)
 
@@ -175,6 +175,28 @@ _SHOWN_PACKAGES = ("beyondrl", "torch", "transformers", "trl", "peft", "optuna",
 
 def _mixed(data: SweepData) -> bool:
     return len({(place["cpu"], place["gpu"], place["threads"]) for place in data.environments}) > 1
+
+
+def shared_processor(methods: list[MethodData]) -> str:
+    """A sentence if runs without a GPU had to wait for the processor: their times are too long."""
+    runs = [run for method in methods for run in method.runs]
+    clocks = ("train_seconds", "generate_seconds", "evaluate_seconds", "overhead_seconds")
+    shares = [
+        run["processor_seconds"] / sum(run[clock] for clock in clocks)
+        for run in runs
+        if run["gpu"] is None and run["processor_seconds"] is not None
+    ]
+    waited = [share for share in shares if share < _WHOLE_PROCESSOR]
+    if not waited:
+        return ""
+    return (
+        f" The machine did other work beside {len(waited)} of the {len(runs)} final runs, which had a processor for "
+        f"{min(waited):.0%} to {max(waited):.0%} of their time: those times are too long."
+    )
+
+
+_WHOLE_PROCESSOR = 0.85
+"""What a run has of the processor on an idle machine, or more: one thread about 0.98 of the clock."""
 
 
 def _mean(method: MethodData, column: str) -> float:

@@ -73,8 +73,13 @@ def read_sweep_data(database: Path, name: str) -> SweepData:
 
 def _method(connection: duckdb.DuckDBPyConnection, sweep: str, arm: Row) -> MethodData:
     name = arm["method"]
-    of_finals = "FROM finals f JOIN runs r USING (run_id) WHERE f.sweep = ? AND f.method = ?"
-    finals = _rows(connection, f"SELECT r.* {of_finals} ORDER BY f.position", sweep, name)
+    finals = _rows(
+        connection,
+        "SELECT r.*, e.gpu FROM finals f JOIN runs r USING (run_id) LEFT JOIN environments e USING (run_id) "
+        "WHERE f.sweep = ? AND f.method = ? ORDER BY f.position",
+        sweep,
+        name,
+    )
     done = [row for row in finals if row["status"] == "done"]
     trials = _rows(
         connection,

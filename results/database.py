@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import duckdb
 
 DEFAULT_DATABASE = Path("results/data/beyondrl.duckdb")
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 APPLICATION = "beyondrl"
 
 

@@ -9,7 +9,7 @@ CREATE TABLE runs (
     accuracy DOUBLE, reward DOUBLE, well_formed DOUBLE, truncated DOUBLE, tokens_per_completion DOUBLE, measures JSON,
     items INTEGER, samples INTEGER,
     train_seconds DOUBLE, generate_seconds DOUBLE, evaluate_seconds DOUBLE, overhead_seconds DOUBLE,
-    device_seconds DOUBLE, generated_tokens BIGINT, prompt_tokens BIGINT, trained_tokens BIGINT, rollouts BIGINT,
+    processor_seconds DOUBLE, device_seconds DOUBLE, generated_tokens BIGINT, prompt_tokens BIGINT, trained_tokens BIGINT, rollouts BIGINT,
     flops DOUBLE, steps BIGINT, trainable_parameters BIGINT, total_parameters BIGINT, peak_memory_bytes BIGINT,
     kl_per_sequence DOUBLE, kl_per_token DOUBLE, kl_standard_error DOUBLE, kl_prompts INTEGER,
     weights_digest VARCHAR, resumed INTEGER, started_at DOUBLE, finished_at DOUBLE,
