@@ -17,6 +17,7 @@ from cli.data import ingest, query, report
 from cli.doctor import doctor
 from cli.export import export
 from cli.export_task import export_task
+from cli.generate import generate
 from cli.interrupted import Interrupted
 from cli.lab import lab
 from cli.listing import list_kind
@@ -53,6 +54,7 @@ app.command("regrade")(regrade)
 app.command("doctor")(doctor)
 app.command("export")(export)
 app.command("export-task")(export_task)
+app.command("generate")(generate)
 app.command("squeeze")(squeeze)
 app.command("merge")(merge)
 app.command("replay")(replay)

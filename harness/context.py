@@ -86,14 +86,16 @@ class RunContext:
 
     def save_final(self, policy: Policy, folder: Path) -> None:
         """Write the final model into `folder`, which becomes the run's `model`; an adapter with its base, as needed."""
-        if self._has_own_base(policy):
+        if policy.kind == "generator":
+            policy.model.made_for = self.spec.model
+        elif self._has_own_base(policy):
             policy.model.active_peft_config.base_model_name_or_path = str(self.directory.model.resolve() / BASE)
         policy.save(folder)
         self._save_base(policy, folder)
 
     def _has_own_base(self, policy: Policy) -> bool:
-        """Whether the policy is an adapter on weights that earlier stages of this run have moved."""
-        return policy.kind == "adapter" and policy.start.is_relative_to(self.directory.checkpoint)
+        """Whether the policy is an adapter, or a generator, on weights that earlier stages of this run have moved."""
+        return policy.kind != "full" and policy.start.is_relative_to(self.directory.checkpoint)
 
     def _save_base(self, policy: Policy, folder: Path) -> None:
         if self._has_own_base(policy):
@@ -231,9 +233,14 @@ class StageContext:
         )
 
     def charge_training(self, tokens: int) -> None:
-        """Count tokens of a forward and backward pass: 4N + 2T operations each."""
-        operations = 4.0 * self.policy.compute_parameters + 2.0 * self.policy.trainable_parameters
+        """Count tokens of a forward and backward pass: 4N + 2T operations each (a generator's T counts by the text)."""
+        by_token = 0 if self.policy.kind == "generator" else self.policy.trainable_parameters
+        operations = 4.0 * self.policy.compute_parameters + 2.0 * by_token
         self.run.meters.count(trained_tokens=tokens, flops=operations * tokens)
+
+    def charge_generator(self, texts: Sequence[str]) -> None:
+        """Count a hypernetwork's own forward and backward pass over `texts`: three times the forward's operations."""
+        self.run.meters.count(flops=3.0 * self.policy.model.hypernetwork.operations(texts))
 
     def charge_forward(self, tokens: int) -> None:
         """Count tokens of a forward pass without gradient (a reference, a teacher): 2N operations each."""

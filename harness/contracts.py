@@ -16,6 +16,7 @@ from harness.training import NOTHING_ASKED, Training
 
 if TYPE_CHECKING:
     from harness.context import StageContext
+    from harness.generated import GeneratedAdapters
     from harness.policy import Policy
     from harness.spec import Budget
 
@@ -110,6 +111,24 @@ class PreferenceTask(Protocol):
 
     def preference(self, item: Item) -> tuple[str, str]:
         """The chosen and the rejected completion; only where `offers` has 'preferences'."""
+        ...
+
+
+@runtime_checkable
+class TextTask(Protocol):
+    """A task (it has all of `Task`) each of whose items comes with a text: a description of what is asked, or a
+    document. A generator reads the text and the model does not."""
+
+    def text(self, item: Item) -> str:
+        """The description or the document of an item."""
+        ...
+
+    def subject(self, item: Item) -> Sequence[str]:
+        """The parts of what the text says, as words to compare: a text that shares none of them is a mismatch."""
+        ...
+
+    def prompt_with(self, item: Item, text: str) -> Prompt:
+        """What the model reads with `text` in it; without any text if that is empty."""
         ...
 
 
@@ -240,14 +259,22 @@ class Transform(Protocol):
 
 @runtime_checkable
 class Generator(Protocol):
-    """Text in, adapter out: Text-to-LoRA, Doc-to-LoRA."""
+    """Text in, adapters out: a hypernetwork (a torch module), the trained part of a policy of the kind `generator`.
 
-    name: str
-    needs: frozenset[Offer]
+    It is made by a `@generator` of `harness.generators` from a base model and its `configuration`, and is all that a
+    run which trains it writes; `harness.generator_model.GeneratorModel` puts it beside the frozen base.
+    """
 
-    def generate(self, stage: StageContext, policy: Policy, texts: Sequence[str]) -> Policy: ...
+    configuration: Mapping[str, Any]
+    """What it is made of, as JSON: the base model and this give the same shapes again."""
 
-    def describe(self) -> dict[str, Any]: ...
+    def write(self, base: Any, tokenizer: Any, texts: Sequence[str]) -> GeneratedAdapters:
+        """The adapters of `texts` for the model `base`, with gradient; UserError for a text that it cannot read."""
+        ...
+
+    def operations(self, texts: Sequence[str]) -> float:
+        """Floating-point operations of its own part of `write`, forward; what runs through `base` is counted there."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,7 +367,7 @@ class Train:
         }
 
 
-Stage = Train | Transform | Generator
+Stage = Train | Transform
 
 
 @dataclass(frozen=True)
@@ -359,6 +386,8 @@ class Pipeline:
     stages: tuple[Stage, ...] = field(default=())
     few_shot: int = 0
     """Solved training items put before each question at evaluation (a baseline without training)."""
+    told: bool = False
+    """Whether each item's text (description, document) stands in its prompt at evaluation, whatever the task does."""
     repeated: Repeated | None = None
     """How one answer is made of several at the final evaluation, if it is."""
 

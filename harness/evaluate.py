@@ -2,6 +2,11 @@
 
 Everything follows from the spec: items, decoding and random stream are the same for every method at the same seed, so
 that runs can be paired item by item. The task's grader decides; a score is the mean over items and samples.
+
+A generator is asked each item without its text, under the adapter that it writes for that text. Its controls stand
+beside the score as measures: `mismatched` is the accuracy under the adapter of another item's text that says something
+else in all its parts, `junk` that under the adapter of a text that says nothing, and `matched minus mismatched` what
+the text itself is worth. On a task whose items have no texts, a generator is its base.
 """
 
 from __future__ import annotations
@@ -11,7 +16,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
-from harness.contracts import Completion, Grade, Item, LikelihoodTask, Prompt, Repeated, Sampling, Task
+from harness.contracts import Completion, Grade, Item, LikelihoodTask, Prompt, Repeated, Sampling, Task, TextTask
 from harness.engines.hf import HFEngine
 from harness.errors import UserError
 from harness.policy import Policy
@@ -19,13 +24,25 @@ from harness.record import Score
 from harness.spec import RunSpec
 from harness.streams import stream
 
+JUNK = ("otter lynx heron badger", "asdf jkl qwop zxcv", "g g g g g g")
+"""Texts that say nothing: words, keys, one letter (as Charakorn et al. 2025, arXiv 2506.06105, table 5, do)."""
+
 
 def evaluate(
-    spec: RunSpec, task: Task, policy: Policy, split: str, n: int, few_shot: int, repeated: Repeated | None = None
+    spec: RunSpec,
+    task: Task,
+    policy: Policy,
+    split: str,
+    n: int,
+    few_shot: int,
+    repeated: Repeated | None = None,
+    told: bool = False,
+    controls: bool = False,
 ) -> tuple[Score, list[dict[str, Any]]]:
     """Score `policy` on the first `n` items of `split`; rows have `harness.record.SAMPLE_COLUMNS`.
 
-    With `repeated`, a row is the chosen answer of several, its `tokens` are those of all of them.
+    With `repeated`, a row is the chosen answer of several, its `tokens` are those of all of them. With `told`, an
+    item's text stands in its prompt; with `controls`, a generator is also asked under wrong texts.
     """
     protocol = spec.evaluation
     items = list(task.items(split, n))
@@ -36,9 +53,12 @@ def evaluate(
             raise UserError(f"{task.name!r} is scored by likelihoods: nothing is written, so nothing is repeated.")  # type: ignore[attr-defined]
         rows = _likelihood_rows(engine, task, items)
         return _score(split, len(items), 1, rows), rows
-    shots = _solved_examples(task, few_shot)
-    prompts = [_with_shots(task.prompt(item), shots) for item in items]
     sampling = Sampling(protocol.max_new_tokens or task.max_new_tokens, protocol.temperature, protocol.top_p, task.stop)
+    if policy.kind == "generator" and isinstance(task, TextTask):
+        rows = _generated_rows(spec, task, policy, items, sampling, split, controls)
+        return _score(split, len(items), protocol.samples, rows), rows
+    shots = _solved_examples(task, few_shot)
+    prompts = [_with_shots(_prompt(task, item, told), shots) for item in items]
     if repeated is not None:
         rows = _repeated_rows(spec, task, engine, items, prompts, sampling, repeated)
         return _score(split, len(items), 1, rows), rows
@@ -47,6 +67,56 @@ def evaluate(
         for index, (item, prompt, completion) in enumerate(zip(items, prompts, completions, strict=True)):
             rows.append(_row(item, index, sample, prompt, completion, task.grade(item, completion.text)))
     return _score(split, len(items), protocol.samples, rows), rows
+
+
+def _prompt(task: Any, item: Item, told: bool) -> Prompt:
+    prompt: Prompt = task.prompt_with(item, task.text(item)) if told else task.prompt(item)
+    return prompt
+
+
+def _generated_rows(
+    spec: RunSpec, task: Any, policy: Policy, items: list[Item], sampling: Sampling, split: str, controls: bool
+) -> list[dict[str, Any]]:
+    """Rows of a generator: every item under the adapter of its own text, with its controls as measures."""
+    from harness.engines.adapted import AdaptedEngine
+
+    engine = AdaptedEngine(policy.model, policy.tokenizer)
+    own = [task.text(item) for item in items]
+    junk: list[str | None] = [JUNK[place % len(JUNK)] for place in range(len(items))]
+    wrong = {"mismatched": mismatched(task, items), "junk": junk}
+    rows = []
+    for sample in range(spec.evaluation.samples):
+        seed = stream(spec.seed, "evaluation", split, sample)
+
+        def answers(texts: list[str], asked: list[Item], seed: int = seed) -> list[tuple[Completion, Grade]]:
+            prompts = [task.prompt_with(item, "") for item in asked]
+            completions = engine.generate(prompts, texts, sampling, seed)
+            return [(one, task.grade(item, one.text)) for item, one in zip(asked, completions, strict=True)]
+
+        measures: list[dict[str, float]] = [{} for _ in items]
+        right = answers(own, items)
+        for name, texts in wrong.items() if controls else ():
+            there = [(place, text) for place, text in enumerate(texts) if text is not None]
+            graded = answers([text for _, text in there], [items[place] for place, _ in there])
+            for (place, _), (_, grade) in zip(there, graded, strict=True):
+                measures[place][name] = float(grade.correct)
+                if name == "mismatched":
+                    measures[place]["matched minus mismatched"] = float(right[place][1].correct) - float(grade.correct)
+        for index, (item, (completion, grade)) in enumerate(zip(items, right, strict=True)):
+            grade = replace(grade, measures={**grade.measures, **measures[index]})
+            rows.append(_row(item, index, sample, task.prompt_with(item, ""), completion, grade))
+    return rows
+
+
+def mismatched(task: Any, items: list[Item]) -> list[str | None]:
+    """For each item the text of the next one that shares no part of its subject; None where there is none."""
+    subjects = [frozenset(task.subject(item)) for item in items]
+    found: list[str | None] = []
+    for place, subject in enumerate(subjects):
+        others = (other % len(items) for other in range(place + 1, place + len(items)))
+        other = next((other for other in others if not subject & subjects[other]), None)
+        found.append(None if other is None else task.text(items[other]))
+    return found
 
 
 def _repeated_rows(

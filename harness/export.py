@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness.errors import UserError
+from harness.generators import is_generator
 from harness.models import base_of
 from harness.record import RunDirectory
 
@@ -46,6 +47,11 @@ def exportable(run_directory: Path, out: Path) -> RunDirectory:
         )
     if not directory.model.exists():
         raise UserError(f"The run {run_directory} trained nothing: its model is the start model itself.")
+    if is_generator(directory.model):
+        raise UserError(
+            f"The run {run_directory} trained a generator: beyondrl generate --from {run_directory} --text TEXT writes "
+            "its adapters."
+        )
     if out.exists() and any(out.iterdir()):
         raise UserError(f"{out} is not empty: choose another --out.")
     return directory

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from harness.contracts import Control, LikelihoodTask, Offer, Pipeline, Stage, Task, TaskRefusal, Train
+from harness.contracts import Control, LikelihoodTask, Offer, Pipeline, Stage, Task, TaskRefusal, TextTask, Train
 from harness.errors import UserError, unknown
 from harness.registry import find_task, methods, tasks
 from harness.spec import EvaluationProtocol, ModelReference, Probe
@@ -130,6 +130,8 @@ def _reason(pipeline: Pipeline, task: Task, model: ModelReference | None) -> tup
     if (pipeline.few_shot or pipeline.repeated) and isinstance(task, LikelihoodTask):
         why = "worked examples" if pipeline.few_shot else "several answers"
         return f"{why} refused: {task.name!r} is scored by likelihoods, nothing is written.", None  # type: ignore[attr-defined]
+    if pipeline.told and not isinstance(task, TextTask):
+        return f"in context refused: the items of {task.name!r} come with no description or document.", ""
     if pipeline.few_shot and "demonstrations" not in task.offers:
         return f"worked examples refused: they need demonstrations, {_offers(task)}.", None
     for stage in pipeline.stages:

@@ -20,13 +20,13 @@ from harness.moments import Moments
 
 @dataclass
 class Policy:
-    """`model` is a transformers model, or a PEFT model around one."""
+    """`model` is a transformers model, a PEFT model around one, or a hypernetwork beside one (a generator)."""
 
     model: Any
     tokenizer: PreTrainedTokenizerBase
     start: Path
     """Directory of the weights that this policy began from: references are loaded from there."""
-    kind: Literal["full", "adapter"] = "full"
+    kind: Literal["full", "adapter", "generator"] = "full"
     moments: Moments | None = None
     """The optimiser state that the stage before left for these tensors, where the next one goes on with it."""
 
@@ -44,11 +44,15 @@ class Policy:
 
     @property
     def compute_parameters(self) -> int:
-        """Parameters that cost 2 operations a token in a forward pass: all but an untied input embedding."""
+        """Parameters that cost 2 operations a token in a forward pass: all but an untied input embedding.
+
+        A hypernetwork costs by the text and not by the token: it is counted where it runs.
+        """
         embedding = self.model.get_input_embeddings().weight
         head = self.model.get_output_embeddings()
         tied = head is not None and head.weight is embedding
-        return self.total_parameters - (0 if tied else embedding.numel())
+        by_text = self.trainable_parameters if self.kind == "generator" else 0
+        return self.total_parameters - by_text - (0 if tied else embedding.numel())
 
     def digest(self) -> str:
         """SHA-256 over all weights, in name order."""

@@ -162,7 +162,7 @@ def _registers(module: pkgutil.ModuleInfo) -> bool:
     """Whether a module registers a part: what only helps one stays unread, because it may need torch."""
     found = importlib.util.find_spec(module.name)
     source = Path(found.origin).read_text() if found is not None and found.origin is not None else ""
-    return any(mark in source for mark in ("\n@parameterisation", "\n@optimiser"))
+    return any(mark in source for mark in ("\n@parameterisation", "\n@optimiser", "\n@generator"))
 
 
 @cache
@@ -172,7 +172,7 @@ def discover() -> None:
         package = importlib.import_module(package_name)
         for module in pkgutil.walk_packages(package.__path__, package_name + "."):
             importlib.import_module(module.name)
-    for package_name in ("methods.parameterisations", "methods.optimisers"):
+    for package_name in ("methods.parameterisations", "methods.optimisers", "methods.generators"):
         package = importlib.import_module(package_name)
         for module in pkgutil.iter_modules(package.__path__, package_name + "."):
             if _registers(module):

@@ -59,7 +59,7 @@ def measure_after(spec: RunSpec, wanted: Retention, before: Before, policy: Poli
             wanted.probes, before.scores, (_score(spec, probe, policy) for probe in wanted.probes), strict=True
         )
     ]
-    if not before.completions:
+    if not before.completions or policy.kind == "generator":  # a generator is no one policy that could diverge
         return RetentionResult(probes=probes)
     texts = [(ids, answer.token_ids) for ids, answer in zip(before.prompts, before.completions, strict=True)]
     now = token_likelihoods(policy.model, texts)

@@ -136,8 +136,9 @@ class _Attempt:
         self.phase = "evaluate"
         with meters.clock("evaluate"):
             score, rows = evaluate(
-                spec, task, policy, spec.evaluation.split, spec.evaluation.items, pipeline.few_shot, pipeline.repeated
-            )
+                spec, task, policy, spec.evaluation.split, spec.evaluation.items, pipeline.few_shot, pipeline.repeated,
+                told=pipeline.told, controls=True,
+            )  # fmt: skip
             if wanted is not None and before is not None:
                 retention = measure_after(spec, wanted, before, policy)
         self.phase = "save"
@@ -204,10 +205,8 @@ class _Attempt:
                 follower = pipeline.stages[index + 1] if index + 1 < len(pipeline.stages) else None
                 carry = bool(getattr(follower, "carries_moments", False))
                 policy, result = self._train(run, index, stage, policy, before, resume, scored, carry)
-            elif isinstance(stage, Transform):
-                policy, result = self._transform(run, index, stage, policy, before, scored)
             else:
-                raise UserError(f"Stage {index} of {run.spec.method.name!r} generates: stages train or transform.")
+                policy, result = self._transform(run, index, stage, policy, before, scored)
             results.append(result)
             if index + 1 < len(pipeline.stages):
                 with run.meters.clock("overhead"):

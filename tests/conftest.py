@@ -131,6 +131,8 @@ QUICK_PARTS: dict[str, dict[str, object]] = {
 """The same for parameterisations and optimisers, used in a composition like `lora+sft`."""
 LEARN_FROM = {"distill-seq": "teacher", "distill-onpolicy": "teacher", "distill-trace": "traces"}
 """Methods that learn from another run, and the parameter that names it."""
+TEXTS = {"in-context": ("instructions", {"level": "seen", "context": "none"})}
+"""Methods for items that come with texts, and the task that they are tried on, with the model that can read it."""
 STEPS = {"r1": 5}
 """Updates of a short run, where four are too few: one a stage, and two in the last."""
 PROTOCOL = EvaluationProtocol(split="val", items=6, max_new_tokens=40, curve_points=2, curve_items=4)
@@ -150,7 +152,7 @@ def make_spec(
     model: str | None = None,
     seed: int = 0,
     steps: int | None = None,
-    task: str = "countdown",
+    task: str | None = None,
     evaluation: EvaluationProtocol = PROTOCOL,
     **parameters: object,
 ) -> RunSpec:
@@ -158,9 +160,10 @@ def make_spec(
     given, plain = {**quick(method), **parameters}, method.rpartition("+")[2]
     if plain in LEARN_FROM and LEARN_FROM[plain] not in given:
         given[LEARN_FROM[plain]] = str(finished_run().path)
+    tried_on, settings = TEXTS.get(plain, ("countdown", {"level": "L0"})) if task is None else (task, {})
     return RunSpec(
         method=find_method(method).resolve(given),
-        task=find_task(task).resolve({"level": "L0"} if task == "countdown" else {}),
+        task=find_task(tried_on).resolve({"level": "L0"} if task == "countdown" else settings),
         model=load_model(model or start_model(method)).reference(),
         budget=Budget(steps=STEPS.get(method, 4) if steps is None else steps),
         seed=seed,
@@ -200,7 +203,8 @@ def run_to_end(spec: RunSpec, runs: Path) -> RunDirectory:
 
 def start_model(method: str) -> str:
     """The model that a short run of `method` begins with: one that can do what the method asks of it."""
-    return writer() if method.rpartition("+")[2] == "self-instruct" else "lab"
+    plain = method.rpartition("+")[2]
+    return writer() if plain == "self-instruct" else "lab-reader" if plain in TEXTS else "lab"
 
 
 @cache

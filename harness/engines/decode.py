@@ -7,6 +7,7 @@ shares its batch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -33,10 +34,12 @@ def decode(
     sampling: Sampling,
     uniform: torch.Tensor | None,
     end_ids: tuple[int, ...],
+    kept: Callable[[torch.Tensor], None] | None = None,
 ) -> Decoded:
     """Decode left-padded prompts `input_ids` [rows, tokens].
 
-    `uniform` [rows, max_new_tokens] holds the numbers in [0, 1) that each row samples with; greedy needs none.
+    `uniform` [rows, max_new_tokens] holds the numbers in [0, 1) that each row samples with; greedy needs none. `kept`
+    is told which of its rows the batch keeps, whenever finished ones are dropped.
     """
     rows = input_ids.shape[0]
     device = input_ids.device
@@ -82,6 +85,8 @@ def decode(
             cache.batch_select_indices(keep)
             index, active, lengths = index[keep], active[keep], lengths[keep]
             attention_mask, position_ids, step_ids = attention_mask[keep], position_ids[keep], step_ids[keep]
+            if kept is not None:
+                kept(keep)
     return Decoded(token_ids, logprobs)
 
 

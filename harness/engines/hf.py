@@ -6,7 +6,7 @@ little padding, and answered in the order given. What prompt i samples follows f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -63,14 +63,15 @@ def complete(
     prompts: list[list[int]],
     sampling: Sampling,
     uniform: torch.Tensor | None,
+    kept: Callable[[torch.Tensor], None] | None = None,
 ) -> list[Completion]:
-    """Answer one batch of tokenised prompts."""
+    """Answer one batch of tokenised prompts; `kept` as in `decode`."""
     width = max(map(len, prompts))
     pad = tokenizer.pad_token_id
     input_ids = torch.tensor([[pad] * (width - len(row)) + row for row in prompts], device=model.device)
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts], device=model.device)
     ends = end_ids(model, tokenizer)
-    out = decode(model, input_ids, mask, sampling, uniform, ends)
+    out = decode(model, input_ids, mask, sampling, uniform, ends, kept)
     completions = []
     texts = tokenizer.batch_decode(out.token_ids, skip_special_tokens=True)
     for row, token_ids, logprobs, text in zip(prompts, out.token_ids, out.logprobs, texts, strict=True):

@@ -28,12 +28,19 @@ Forward = Callable[..., torch.Tensor]
 @contextmanager
 def members_of(model: Any, members: Members, count: int) -> Iterator[Layout]:
     """Inside, row r of a batch of `model` is computed by member r // (rows / count), or as the layout is arranged."""
-    owners = owners_of(model, members)
-    layout = Layout(count, next(model.parameters()).device)
     if count == 1:
         with _copied(model, members):
-            yield layout
+            yield Layout(count, next(model.parameters()).device)
         return
+    with side_paths(model, members, count) as layout:
+        yield layout
+
+
+@contextmanager
+def side_paths(model: Any, members: Members, count: int) -> Iterator[Layout]:
+    """The same without ever copying: one member too has its side path, and gradients flow into the members' tensors."""
+    owners = owners_of(model, members)
+    layout = Layout(count, next(model.parameters()).device)
     patched: list[nn.Module] = []
     try:
         for module, forward in _forwards(model, owners, members, layout):

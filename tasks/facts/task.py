@@ -88,7 +88,18 @@ class Facts:
 
     def prompt(self, item: Item) -> Prompt:
         """The document and the question, or the question alone."""
-        text = item.data["document"] if self.context == "document" else ""
+        return self.prompt_with(item, item.data["document"] if self.context == "document" else "")
+
+    def text(self, item: Item) -> str:
+        """The document."""
+        return str(item.data["document"])
+
+    def subject(self, item: Item) -> Sequence[str]:
+        """The document's identity."""
+        return [str(item.data["document_id"])]
+
+    def prompt_with(self, item: Item, text: str) -> Prompt:
+        """The document `text` (or none) and the question."""
         if text and not text.startswith(" "):
             text = f" {text}"
         return corpus.ask(corpus.Document((), text), (item.data["question"], "")).prompt

@@ -92,9 +92,22 @@ class Instructions:
 
     def prompt(self, item: Item) -> Prompt:
         """The description (or the solved inputs) and the input."""
+        described = self.context == "description" and not item.data["shots"]
+        return self.prompt_with(item, item.data["description"] if described else "")
+
+    def text(self, item: Item) -> str:
+        """The description."""
+        return str(item.data["description"])
+
+    def subject(self, item: Item) -> Sequence[str]:
+        """The parts of the task: selection and mapping of letters, or its one name."""
+        parts = str(item.data["task_id"])
+        return parts.split("+") if self.data is None else [parts]
+
+    def prompt_with(self, item: Item, text: str) -> Prompt:
+        """The description `text` (or none), solved inputs where the level has some, and the input."""
         shots = "".join(f"Input: {given}\nOutput: {made}\n" for given, made in item.data["shots"])
-        described = self.context == "description" and not shots
-        head = f" {item.data['description'].strip()}\n" if described else ""
+        head = f" {text.strip()}\n" if text else ""
         return f"{head}{shots}Input: {item.data['input']}\nOutput:"
 
     def grade(self, item: Item, completion: str) -> Grade:

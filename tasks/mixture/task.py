@@ -43,7 +43,8 @@ class Mixture:
         unfit = next((one.name for one in self.parts if isinstance(one, LikelihoodTask)), None)
         if unfit is not None:
             raise UserError(f"{unfit!r} is scored by likelihoods, so it cannot be part of a mixture.")
-        self.offers: frozenset[Offer] = frozenset.intersection(*(one.offers for one in self.parts))
+        common = frozenset.intersection(*(one.offers for one in self.parts))
+        self.offers: frozenset[Offer] = common - {"documents", "descriptions"}  # parts word and cut theirs differently
         self.max_new_tokens = max(one.max_new_tokens for one in self.parts)
         stops = {one.stop for one in self.parts}
         self.stop = stops.pop() if len(stops) == 1 else None

@@ -142,14 +142,14 @@ def test_only_declared_tensors_change(name: str, finished: Finished) -> None:
     directory = finished[name]
     declared = directory.read_result().stages[-1].trainable_parameters
     if is_adapter(directory.model):
-        adapted = open_adapter(load_model("lab").model(), directory.model)
+        adapted = open_adapter(load_model(start_model(name)).model(), directory.model)
         plain = {
             n: n.replace("base_model.model.", "").replace("base_layer.", "") for n, _ in adapted.named_parameters()
         }
         tuned = {n: p for n, p in adapted.named_parameters() if plain[n] not in start}
         assert sum(p.numel() for p in tuned.values()) == declared
         ids = torch.arange(8)[None]
-        untouched = load_model("lab").model()(ids).logits
+        untouched = load_model(start_model(name)).model()(ids).logits
         assert not torch.equal(adapted(ids).logits, untouched)
         with adapted.disable_adapter():
             assert torch.equal(adapted(ids).logits, untouched)
@@ -176,7 +176,7 @@ def test_export_and_reload_gives_the_same_logits(name: str, finished: Finished, 
         torch.testing.assert_close(exported(ids).logits, original(ids).logits)
         return
     folder = export(directory.path, "peft", tmp_path / "peft")
-    original = open_adapter(load_model("lab").model(), folder).eval()
+    original = open_adapter(load_model(start_model(name)).model(), folder).eval()
     if getattr(load_method(name, **quick(name)).stages[-1].parameterisation, "mergeable", True):
         exported = load_model(str(export(directory.path, "hf", tmp_path / "hf"))).model().eval()
         merged, apart = exported.double()(ids).logits, original.double()(ids).logits  # what the merge alone rounds

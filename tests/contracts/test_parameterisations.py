@@ -17,7 +17,7 @@ from harness.registry import find_method, load_method, load_task
 from tests.conftest import QUICK_PARTS, Finished, kill_when, make_spec, place, quick
 
 NEEDS_GPU = {"qlora"}
-NEEDS_ADAPTERS = {"mole"}  # tried with adapters in tests/methods/test_mole.py
+NEEDS_ADAPTERS = {"mole", "generated"}  # tried with them in tests/methods/test_mole.py and test_text_to_lora.py
 EVERY = [name for name in parameterisations() if name not in {"full", *NEEDS_GPU, *NEEDS_ADAPTERS}] + ["peft:hira"]
 IDS = torch.arange(3, 19)[None]
 

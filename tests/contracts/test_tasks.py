@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness import load_task
-from harness.contracts import Item, Likelihood, LikelihoodTask, Prompt, Task
+from harness.contracts import Item, Likelihood, LikelihoodTask, Prompt, Task, TextTask
 from harness.errors import UserError
 from harness.lab.measured import base_accuracy
 from harness.registry import find_task, tasks
@@ -229,6 +229,18 @@ def test_the_prompt_does_not_hold_the_answer(task: Task, gold: Gold) -> None:
         assert answer is not None and answer in gold(item)
         prompt = text_of(task.prompt(item))
         assert gold(item) not in prompt and not (len(answer) > 3 and answer in prompt)
+
+
+def test_a_text_is_in_the_prompt_or_not(task: Task) -> None:
+    """Where items come with texts, a generator reads the text and the model need not."""
+    if not task.offers & {"documents", "descriptions"}:
+        return
+    assert isinstance(task, TextTask)
+    for item in task.items("val", N):
+        text = task.text(item)
+        assert text.strip() and task.subject(item)
+        assert text.strip() in text_of(task.prompt_with(item, text))
+        assert text.strip() not in text_of(task.prompt_with(item, ""))
 
 
 def test_a_gold_answer_fits_the_limit(task: Task, gold: Gold) -> None:

@@ -1,0 +1,66 @@
+"""Every prompt answered with the adapter that a generator writes for its own text: rows of one batch carry different
+adapters.
+
+Equal texts of a batch share an adapter; the adapters of one batch are there at a time. Answers are those of the base
+with the exported adapter merged, up to floating-point summation order, and follow from seed and place as the embedded
+engine's do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from harness.contracts import Completion, Prompt, Sampling
+from harness.engines.hf import complete, encode, uniforms
+from harness.generator_model import GeneratorModel
+
+
+class AdaptedEngine:
+    """Generates with the base of a `GeneratorModel` and one text's adapter a prompt."""
+
+    name = "adapted"
+
+    def __init__(self, model: GeneratorModel, tokenizer: PreTrainedTokenizerBase, batch_rows: int = 128) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.batch_rows = batch_rows
+
+    @torch.inference_mode()
+    def generate(
+        self, prompts: Sequence[Prompt], texts: Sequence[str], sampling: Sampling, seed: int
+    ) -> list[Completion]:
+        """One completion a prompt, in order, under the adapter of the text at the same place."""
+        ids = [encode(self.tokenizer, prompt) for prompt in prompts]
+        order = sorted(range(len(ids)), key=lambda i: (len(ids[i]), i))
+        completions: dict[int, Completion] = {}
+        training = self.model.training
+        self.model.eval()
+        try:
+            for start in range(0, len(order), self.batch_rows):
+                chosen = order[start : start + self.batch_rows]
+                member = {text: n for n, text in enumerate(dict.fromkeys(texts[i] for i in chosen))}
+                rows = sorted(chosen, key=lambda i: member[texts[i]])
+                completions.update(zip(rows, self._batch(ids, rows, texts, member, sampling, seed), strict=True))
+        finally:
+            self.model.train(training)
+        return [completions[i] for i in range(len(ids))]
+
+    def _batch(
+        self,
+        ids: list[list[int]],
+        rows: list[int],
+        texts: Sequence[str],
+        member: dict[str, int],
+        sampling: Sampling,
+        seed: int,
+    ) -> list[Completion]:
+        owners = torch.tensor([member[texts[i]] for i in rows], device=self.model.base.device)
+        with self.model.applied(self.model.write(list(member))) as layout:
+            layout.arrange(owners)
+            return complete(
+                self.model.base, self.tokenizer, [ids[i] for i in rows], sampling, uniforms(sampling, seed, rows),
+                lambda keep: layout.arrange(layout.member[keep]),
+            )  # fmt: skip
