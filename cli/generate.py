@@ -40,7 +40,7 @@ def generate(
     with new_directory(out) as folder:
         model = handle.open(base.model(), base.tokenizer())
         with torch.inference_mode():
-            adapters = model.write(texts)
+            adapters = model.write_to_keep(texts)
         places = [folder] if len(texts) == 1 else [folder / str(number) for number in range(1, len(texts) + 1)]
         name = base.name if base.path.parent != handle.folder else str(base.path)
         for number, place in enumerate(places):

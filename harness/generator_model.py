@@ -17,6 +17,7 @@ from torch import nn
 
 from harness.engines.layout import Layout
 from harness.engines.side_path import side_paths
+from harness.errors import UserError
 from harness.generators import CARD, WEIGHTS
 
 if TYPE_CHECKING:
@@ -43,6 +44,14 @@ class GeneratorModel(nn.Module):
         """The adapters of `texts`, with gradient into the hypernetwork; UserError for a text that cannot be read."""
         generator: Generator = self.hypernetwork
         return generator.write(self.base, self.tokenizer, texts)
+
+    def write_to_keep(self, texts: Sequence[str]) -> GeneratedAdapters:
+        """The same; UserError too for a text that the generator has nothing for (its optional `refuses(texts)`)."""
+        refuses = getattr(self.hypernetwork, "refuses", None)
+        refusal = None if refuses is None else refuses(texts)
+        if refusal is not None:
+            raise UserError(refusal)
+        return self.write(texts)
 
     @contextmanager
     def applied(self, adapters: GeneratedAdapters) -> Iterator[Layout]:

@@ -147,3 +147,33 @@ OnPolicyShare = Annotated[float, Field(ge=0, le=1), "share of the updates on the
 Seeds = Annotated[int, Field(ge=2), "training items that the first examples are taken from"]
 Novelty = Annotated[float, Field(gt=0, le=1), "ROUGE-L to any question there is that a new one must stay below"]
 StageShare = Annotated[float, Field(ge=0, lt=1), "share of the budget that this stage may use"]
+HypernetworkRate = Annotated[
+    float, Field(gt=0), Search(1e-5, 1e-3, log=True), "peak learning rate of AdamW on a hypernetwork"
+]
+ChunkRank = Annotated[int, Field(ge=1), Search(4, 16, log=True), "ranks that a chunk of a document is given"]
+LayerNames = Annotated[
+    tuple[str, ...], Field(min_length=1), "adapted linear layers by the last part of their names, such as down_proj"
+]
+LatentSize = Annotated[int, Field(ge=1), "width of the hypernetwork's latents"]
+Latents = Annotated[int, Field(ge=1), "latents that read (a layer, where every layer is written from one state)"]
+HypernetworkBlocks = Annotated[int, Field(ge=0), "blocks of the hypernetwork that read"]
+HypernetworkHeads = Annotated[int, Field(ge=1), "key heads of a block, of latent / heads width; four query heads each"]
+StateReader = Annotated[
+    Literal["per-layer", "early-exit"],
+    "what is read: each block's input for its own adapter, or the state after a quarter of the blocks for all",
+]
+ChunkLength = Annotated[int, Field(ge=2), "tokens of a chunk, at most; longer documents are cut"]
+ChunksTogether = Annotated[int, Field(ge=1), "chunks read at once; 1 needs the least memory"]
+MostChunks = Annotated[int, Field(ge=1), "chunks that a training document is cut into, at most (beyond what it must)"]
+ShortestChunk = Annotated[int, Field(ge=1), "tokens that a chunk of a training document has at least"]
+SinglePhase = Annotated[
+    float, Field(ge=0, le=1), "share of the budget before documents are cut more often than they must be"
+]
+DocumentsPerStep = Annotated[int, Field(ge=1), "documents an update"]
+TrainingDocuments = Annotated[int, Field(ge=1), "training documents used (all, if the task has fewer)"]
+QuestionsPerDocument = Annotated[int, Field(ge=1), "questions of a document in an update, at most"]
+TopK = Annotated[int, Field(ge=1), "likeliest tokens of the teacher that are kept at every place of an answer"]
+AnswersOf = Annotated[
+    Literal["teacher", "gold"], "learnt along the base's own answers with the document, or the task's gold ones"
+]
+SizePenalty = Annotated[float, Field(ge=0), "weight of the mean absolute entry of the generated factors"]

@@ -91,6 +91,11 @@ QUICK: dict[str, dict[str, object]] = {
         "population": 4, "prompts": 12, "examples": 16, "rank": 2, "batch_size": 4, "learning_rate": 1e-3,
         "sft_share": 0.5,
     },
+    "d2l": {
+        "learning_rate": 1e-2, "rank": 2, "latent": 16, "latents": 2, "blocks": 1, "heads": 1, "longest": 32,
+        "batch_size": 4, "documents": 16, "most_chunks": 2, "shortest": 4, "alone": 0.5,
+    },
+    "context-distillation": {"learning_rate": 1e-2, "rank": 2, "batch_size": 4},
     "few-shot": {"shots": 2},
     "self-instruct": {
         "seeds": 64, "examples": 8, "shots": 1, "temperature": 1.0, "batch_size": 4, "learning_rate": 1e-3,
@@ -131,7 +136,11 @@ QUICK_PARTS: dict[str, dict[str, object]] = {
 """The same for parameterisations and optimisers, used in a composition like `lora+sft`."""
 LEARN_FROM = {"distill-seq": "teacher", "distill-onpolicy": "teacher", "distill-trace": "traces"}
 """Methods that learn from another run, and the parameter that names it."""
-TEXTS = {"in-context": ("instructions", {"level": "seen", "context": "none"})}
+TEXTS: dict[str, tuple[str, dict[str, object]]] = {
+    "in-context": ("instructions", {"level": "seen", "context": "none"}),
+    "d2l": ("facts", {"level": "F0", "context": "none"}),
+    "context-distillation": ("facts", {"level": "F0", "context": "none"}),
+}
 """Methods for items that come with texts, and the task that they are tried on, with the model that can read it."""
 STEPS = {"r1": 5}
 """Updates of a short run, where four are too few: one a stage, and two in the last."""

@@ -74,7 +74,7 @@ def write_adapters(place: str, policy: Policy, texts: list[str], folders: list[P
     if hasattr(policy.model, "peft_config"):
         raise UserError("The start model is an adapter that cannot be merged, so no adapter can be put on it.")
     with torch.inference_mode():
-        adapters = find_generator(place).open(policy.model, policy.tokenizer).write(texts)
+        adapters = find_generator(place).open(policy.model, policy.tokenizer).write_to_keep(texts)
     for number, folder in enumerate(folders):
         adapters.adapter(number, str(policy.start)).write(folder)
 

@@ -13,6 +13,7 @@ from harness.adapters import is_adapter, open_adapter
 from harness.contracts import Train
 from harness.errors import UserError
 from harness.export import export
+from harness.generators import find_generator, is_generator
 from harness.models import load_model
 from harness.policy import digest_of
 from harness.record import RunDirectory
@@ -127,10 +128,10 @@ def test_an_update_in_two_micro_batches(name: str, finished: Finished) -> None:
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_budget_of_zero_changes_nothing(name: str, finished: Finished, runs: Path) -> None:
-    directory = run_to_end(make_spec(name, steps=0), runs)
-    base = (
-        finished["base"] if start_model(name) == "lab" else run_to_end(make_spec("base", model=start_model(name)), runs)
-    )
+    spec = make_spec(name, steps=0)
+    directory = run_to_end(spec, runs)
+    start = make_spec("base", model=start_model(name)).model_copy(update={"task": spec.task})
+    base = finished["base"] if start == make_spec("base") else run_to_end(start, runs)
     assert directory.read_result().meters.steps == 0
     assert [row["completion"] for row in rows(directory)] == [row["completion"] for row in rows(base)]
 
@@ -141,7 +142,13 @@ def test_only_declared_tensors_change(name: str, finished: Finished) -> None:
     start = dict(load_model(start_model(name)).model().named_parameters())
     directory = finished[name]
     declared = directory.read_result().stages[-1].trainable_parameters
-    if is_adapter(directory.model):
+    if is_generator(directory.model):
+        handle = load_model(start_model(name))
+        opened = find_generator(directory.path).open(handle.model(), handle.tokenizer())
+        assert sum(p.numel() for p in opened.hypernetwork.parameters()) == declared
+        assert all(torch.equal(p, start[n]) for n, p in opened.base.named_parameters())
+        assert digest_of(opened.named_parameters()) == directory.read_result().weights_digest
+    elif is_adapter(directory.model):
         adapted = open_adapter(load_model(start_model(name)).model(), directory.model)
         plain = {
             n: n.replace("base_model.model.", "").replace("base_layer.", "") for n, _ in adapted.named_parameters()
@@ -170,6 +177,10 @@ def test_only_declared_tensors_change(name: str, finished: Finished) -> None:
 def test_export_and_reload_gives_the_same_logits(name: str, finished: Finished, tmp_path: Path) -> None:
     directory = finished[name]
     ids = torch.arange(3, 19)[None]
+    if is_generator(directory.model):
+        with pytest.raises(UserError, match=r"trained a generator: beyondrl generate"):
+            export(directory.path, "peft", tmp_path / "peft")
+        return
     if not is_adapter(directory.model):
         exported = load_model(str(export(directory.path, "hf", tmp_path / "hf"))).model().eval()
         original = load_model(str(directory.model)).model().eval()

@@ -24,7 +24,7 @@ def make_stage(runs: Path) -> Callable[..., StageContext]:
         spec = make_spec(method, **options)  # type: ignore[arg-type]
         directory = place(spec, runs)
         task = load_task(spec.task.name, **spec.task.parameters)
-        handle = load_model("lab")
+        handle = load_model(spec.model.name)
         policy = Policy(handle.model().eval(), handle.tokenizer(), handle.path)
         run = RunContext(spec, directory, task, MeterBank(), EventLog(directory.events))
         stage = load_method(method, **spec.method.parameters).stages[0]

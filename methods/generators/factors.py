@@ -1,0 +1,65 @@
+"""Low-rank factors of all adapted layers, chunk by chunk, and the adapters of whole documents made of them.
+
+A chunk changes layer l of a site by scale * up[l].T @ down[l]; a rank is one row of both. Ranks side by side add their
+updates: a document's adapter has those of all its chunks and, once, those of the constant adapter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from harness.generated import GeneratedAdapters
+from methods.generators.sites import Site
+
+
+@dataclass(frozen=True)
+class Factors:
+    """By the name of a site: `down` [chunks, layers, rank, inputs] and `up` [chunks, layers, rank, outputs]."""
+
+    down: Mapping[str, torch.Tensor]
+    up: Mapping[str, torch.Tensor]
+
+    @classmethod
+    def concatenated(cls, parts: Sequence[Factors]) -> Factors:
+        """Chunks that were written apart, one below another."""
+        return cls(
+            *({name: torch.cat([side(one)[name] for one in parts]) for name in side(parts[0])} for side in _SIDES)
+        )
+
+    def numel(self) -> int:
+        """Numbers of one chunk."""
+        return sum(part[0].numel() for side in (self.down, self.up) for part in side.values())
+
+
+_SIDES = (lambda factors: factors.down, lambda factors: factors.up)
+
+
+def joined(
+    sites: Sequence[Site], chunks: Factors, counts: Sequence[int], constant: Factors, scale: float
+) -> GeneratedAdapters:
+    """The adapters of documents: `counts` says how many of the `chunks` belong to each, in order.
+
+    Documents of fewer chunks than others end in ranks of zeros. `constant` has one row.
+    """
+    most = max(counts)
+    down: dict[str, torch.Tensor] = {}
+    up: dict[str, torch.Tensor] = {}
+
+    def join(parts: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
+        documents = []
+        for part in parts.split(list(counts)):  # [chunks, layers, rank, width]
+            whole = torch.cat([part.transpose(0, 1).flatten(1, 2), fixed[0]], 1)
+            documents.append(torch.nn.functional.pad(whole, (0, 0, 0, (most - len(part)) * parts.shape[2])))
+        return torch.stack(documents, 1)  # [layers, documents, ranks, width]
+
+    for site in sites:
+        downs = join(chunks.down[site.name], constant.down[site.name])
+        ups = join(chunks.up[site.name], constant.up[site.name]).transpose(2, 3)
+        down |= dict(zip(site.modules, downs, strict=True))
+        up |= dict(zip(site.modules, ups, strict=True))
+    rank = next(iter(chunks.down.values())).shape[2]
+    fixed = next(iter(constant.down.values())).shape[2]
+    return GeneratedAdapters(down, up, scale, tuple(count * rank + fixed for count in counts))

@@ -1,0 +1,128 @@
+"""Questions about documents with what a teacher that sees the document says to them, token by token.
+
+The teacher is the stage's own untouched base with the document in its prompt: its greedy answer, and at each of its
+tokens the `k` likeliest tokens with their log-probabilities. With `gold` answers the demonstrations take its place, one
+token of probability one at every place, and nothing is computed. Made once and kept, charged like rollouts (see
+`objectives.rollouts`). A question whose document does not fit into the base's window has no teacher and is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness.contracts import Item
+from methods.objectives.rollouts import Row, sampled_once
+from methods.objectives.top_k import top_k
+
+if TYPE_CHECKING:
+    from harness.context import StageContext
+
+Answers = Literal["teacher", "gold"]
+_AT_ONCE = 64
+_DIGITS = 4  # of a stored log-probability
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the student is asked, token ids, and at every token of the answer the teacher's likeliest tokens."""
+
+    prompt: list[int]
+    answer: list[int]
+    ids: list[list[int]]
+    logprobs: list[list[float]]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A document and its questions."""
+
+    text: str
+    questions: list[Question]
+
+
+@dataclass(frozen=True)
+class _Open:
+    document: int
+    item: Item
+    text: str
+
+
+def asked_about(stage: StageContext, documents: Sequence[Any], answers: Answers, k: int) -> list[Asked]:
+    """Every document that has a question left, with its questions; `documents` have `text` and `items`."""
+    from harness.policy import digest_of
+
+    task: Any = stage.task
+    asks = [_Open(place, item, one.text) for place, one in enumerate(documents) for item in one.items]
+    decisive = {
+        "questions": [[ask.item.id, ask.text] for ask in asks],
+        "weights": "none" if answers == "gold" else digest_of(stage.policy.model.base.named_parameters()),
+        "answers": answers,
+        "k": k,
+    }
+    rows = sampled_once(stage, decisive, lambda: _gold(stage, asks) if answers == "gold" else _taught(stage, asks, k))
+    found: dict[int, list[Question]] = {}
+    for row in rows:
+        ask = asks[row["ask"]]
+        prompt = _encode(stage, task.prompt_with(ask.item, ""))
+        question = Question(prompt, row["answer"], row["ids"], row["logprobs"])
+        found.setdefault(ask.document, []).append(question)
+    stage.run.events.write("questions", documents=len(found), questions=len(rows), left_out=len(asks) - len(rows))
+    return [Asked(documents[place].text, questions) for place, questions in found.items()]
+
+
+def _gold(stage: StageContext, asks: list[_Open]) -> list[Row]:
+    tokenizer, rows = stage.policy.tokenizer, []
+    for number, ask in enumerate(asks):
+        answer = tokenizer(stage.task.demonstration(ask.item), add_special_tokens=False).input_ids
+        answer = [*answer, tokenizer.eos_token_id]
+        rows.append(
+            {"ask": number, "answer": answer, "ids": [[one] for one in answer], "logprobs": [[0.0]] * len(answer)}
+        )
+    return rows
+
+
+def _taught(stage: StageContext, asks: list[_Open], k: int) -> list[Row]:
+    """Greedy answers with the document in the prompt, charged as generated, and one forward pass over them."""
+    task: Any = stage.task
+    sampling, rows = stage.sampling(0.0), []
+    window = stage.policy.model.base.config.get_text_config().max_position_embeddings
+    fitting = []
+    for number, ask in enumerate(asks):
+        prompt = task.prompt_with(ask.item, ask.text)
+        if len(_encode(stage, prompt)) + sampling.max_new_tokens <= window:
+            fitting.append((number, prompt))
+    fitting.sort(key=lambda pair: len(pair[1]))
+    for start in range(0, len(fitting), _AT_ONCE):
+        batch = fitting[start : start + _AT_ONCE]
+        completions = stage.generate([prompt for _, prompt in batch], sampling, stage.seed("rollouts", start))
+        answers = [completion.token_ids for completion in completions]
+        prompts = [_encode(stage, prompt) for _, prompt in batch]
+        stage.charge_forward(sum(len(one) + len(answer) for one, answer in zip(prompts, answers, strict=True)))
+        likeliest = _likeliest(stage.policy.model.base, prompts, answers, k)
+        for (number, _), answer, (ids, logprobs) in zip(batch, answers, likeliest, strict=True):
+            rows.append({"ask": number, "answer": answer, "ids": ids, "logprobs": logprobs})
+    return sorted(rows, key=lambda row: row["ask"])
+
+
+def _likeliest(
+    base: Any, prompts: list[list[int]], answers: list[list[int]], k: int
+) -> list[tuple[list[list[int]], list[list[float]]]]:
+    import torch
+
+    from methods.objectives.rows_of_answers import answer_rows
+
+    with torch.inference_mode():
+        rows = answer_rows(prompts, answers, base.device)
+        ids, logprobs = top_k(rows.logits(base), k)
+    return [
+        (some.tolist(), [[round(value, _DIGITS) for value in place] for place in values.tolist()])
+        for some, values in zip(ids.split(rows.lengths), logprobs.split(rows.lengths), strict=True)
+    ]
+
+
+def _encode(stage: StageContext, prompt: Any) -> list[int]:
+    from harness.engines.hf import encode
+
+    return encode(stage.policy.tokenizer, prompt)

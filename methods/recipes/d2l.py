@@ -1,0 +1,73 @@
+"""Doc-to-LoRA: a hypernetwork that reads a document once and writes the adapter that stands for it.
+
+Charakorn et al. 2026 (arXiv 2602.15902), section 3 and appendix; the defaults are theirs for gemma-2-2b and 4B models
+(two phases of 80,000 and 20,000 updates; more than 200,000 document tokens an update). The second phase, in which
+documents are read in several chunks, is here what is left of the budget after `alone`. Sane learning rates: 2e-5 to
+1e-4 for hundreds of millions of weights, 1e-3 to 2e-3 for half a million. `l1` 1.5, theirs for needles, has made
+adapters vanish elsewhere; 0 is safe.
+"""
+
+from __future__ import annotations
+
+from harness.contracts import Pipeline, Train
+from harness.registry import method
+from harness.training import Training
+from methods.objectives.context_distillation import context_distillation
+from methods.optimisers.adamw import adamw
+from methods.parameterisations.hypernetwork import hypernetwork
+from methods.settings import (
+    AnswersOf,
+    ChunkLength,
+    ChunkRank,
+    ChunksTogether,
+    DocumentsPerStep,
+    HypernetworkBlocks,
+    HypernetworkHeads,
+    HypernetworkRate,
+    Latents,
+    LatentSize,
+    LayerNames,
+    MostChunks,
+    QuestionsPerDocument,
+    ShortestChunk,
+    SinglePhase,
+    SizePenalty,
+    StateReader,
+    TopK,
+    TrainingDocuments,
+)
+
+_COSINE = Training(schedule="cosine", warmup_steps=100)
+
+
+@method("d2l", version=1, source="Charakorn et al. 2026, arXiv 2602.15902, section 3")
+def d2l(
+    learning_rate: HypernetworkRate = 4e-5,
+    rank: ChunkRank = 8,
+    targets: LayerNames = ("down_proj",),
+    latent: LatentSize = 512,
+    latents: Latents = 8,
+    blocks: HypernetworkBlocks = 8,
+    heads: HypernetworkHeads = 4,
+    reader: StateReader = "per-layer",
+    longest: ChunkLength = 512,
+    together: ChunksTogether = 32,
+    most_chunks: MostChunks = 8,
+    shortest: ShortestChunk = 25,
+    alone: SinglePhase = 0.8,
+    batch_size: DocumentsPerStep = 512,
+    documents: TrainingDocuments = 20000,
+    questions: QuestionsPerDocument = 10,
+    k: TopK = 16,
+    answers: AnswersOf = "teacher",
+    l1: SizePenalty = 0.1,
+) -> Pipeline:
+    """A hypernetwork from a document's activations to LoRA factors, by context distillation."""
+    objective = context_distillation(
+        batch_size, documents, questions, k, answers, most_chunks=most_chunks, shortest=shortest, alone=alone, l1=l1
+    )
+    network = hypernetwork(
+        "doc-to-lora", targets=list(targets), longest=longest, together=together, reader=reader, rank=rank,
+        latent=latent, latents=latents, blocks=blocks, heads=heads,
+    )  # fmt: skip
+    return Pipeline.of(Train(objective, network, adamw(learning_rate), training=_COSINE))

@@ -1,0 +1,173 @@
+"""Context distillation: its loss, its teacher, its means, and one document learnt by heart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from harness.contracts import Item, Sampling
+from harness.engines.adapted import AdaptedEngine
+from harness.errors import UserError
+from harness.generators import build_generator
+from harness.policy import digest_of
+from harness.registry import load_method, load_task
+from methods.objectives.context_distillation import Update, mean_size
+from methods.objectives.document_questions import asked_about
+from methods.objectives.rows_of_answers import answer_rows
+from methods.objectives.top_k import cross_entropy, mean_of_means, top_k
+from methods.optimisers.adamw import adamw
+from tasks.facts.document import Document
+
+MakeStage = Callable[..., Any]
+
+
+def test_all_tokens_stored_is_the_full_kl_and_its_gradient() -> None:
+    torch.manual_seed(0)
+    teacher, student = torch.randn(5, 40), torch.randn(5, 40, requires_grad=True)
+    own = cross_entropy(student, *top_k(teacher, 40)).mean()
+    (gradient,) = torch.autograd.grad(own, student)
+    p = torch.softmax(teacher, -1)
+    kl = (p * (p.log() - torch.log_softmax(student, -1))).sum(-1).mean()
+    (wanted,) = torch.autograd.grad(kl, student)
+    entropy = -(p * p.log()).sum(-1).mean()
+    torch.testing.assert_close(own, kl + entropy)
+    torch.testing.assert_close(gradient, wanted)
+
+
+def test_the_tail_is_left_out_and_nothing_made_to_sum_to_one() -> None:
+    torch.manual_seed(0)
+    teacher, student = torch.randn(5, 400), torch.randn(5, 400)
+    ids, logprobs = top_k(teacher, 16)
+    assert ids.shape == (5, 16)
+    mass = logprobs.exp().sum(-1)
+    assert (mass < 0.9).all()
+    torch.testing.assert_close(mass, torch.softmax(teacher, -1).gather(-1, ids).sum(-1))
+    full = torch.log_softmax(student, -1)
+    torch.testing.assert_close(cross_entropy(student, ids, logprobs), -(logprobs.exp() * full.gather(-1, ids)).sum(-1))
+
+
+def test_a_document_of_many_questions_and_a_long_answer_weigh_no_more() -> None:
+    """Tokens 1, 3 (question 0) and 5 (question 1) of document 0, tokens 7, 7, 7, 11 (question 2) of document 1."""
+    losses = torch.tensor([1.0, 3.0, 5.0, 7.0, 7.0, 7.0, 11.0])
+    question, document = torch.tensor([0, 0, 1, 2, 2, 2, 2]), torch.tensor([0, 0, 1])
+    assert mean_of_means(losses, question, document).item() == pytest.approx(((2 + 5) / 2 + 8) / 2)
+
+
+def test_padding_of_prompts_and_answers_leaves_logits_equal(make_stage: MakeStage) -> None:
+    base = make_stage("d2l").policy.model.base
+    prompts, answers = [[5, 6, 7], [8, 9, 10, 11, 12, 13]], [[20, 21, 22, 0], [23, 0]]
+    with torch.no_grad():
+        together = answer_rows(prompts, answers, base.device).logits(base)
+        alone = [answer_rows([p], [a], base.device).logits(base) for p, a in zip(prompts, answers, strict=True)]
+        plain = base(torch.tensor([[5, 6, 7, 20, 21, 22]])).logits[0, 2:]
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(alone[0], plain, atol=1e-4, rtol=1e-4)
+
+
+def test_the_teacher_sees_the_document_and_the_student_does_not(make_stage: MakeStage) -> None:
+    stage = make_stage("d2l")
+    task = load_task("facts", level="F0")
+    documents = task.documents("train", 8)
+    asked = asked_about(stage, documents, "teacher", 5)
+    tokenizer = stage.policy.tokenizer
+    assert [one.text for one in asked] == [document.text for document in documents]
+    right = 0
+    for document, one in zip(documents, asked, strict=True):
+        assert len(one.questions) == len(document.items) == 2
+        for item, question in zip(document.items, one.questions, strict=True):
+            prompt = tokenizer.decode(question.prompt)
+            assert item.data["question"] in prompt and document.text.strip() not in prompt
+            assert [len(place) for place in question.ids] == [5] * len(question.answer)
+            assert [place[0] for place in question.ids] == question.answer  # greedy: the likeliest is the one taken
+            right += task.grade(item, tokenizer.decode(question.answer, skip_special_tokens=True)).correct
+    assert right >= 15
+    meters = stage.run.meters.read()
+    assert meters.generated_tokens > 0 and meters.rollouts == 16
+
+
+def test_gold_answers_are_one_token_of_probability_one(make_stage: MakeStage) -> None:
+    stage = make_stage("d2l")
+    asked = asked_about(stage, load_task("facts", level="F0").documents("train", 4), "gold", 16)
+    assert all(question.ids == [[one] for one in question.answer] for one in asked for question in one.questions)
+    assert all(value == [0.0] for one in asked for question in one.questions for value in question.logprobs)
+    assert stage.run.meters.read().flops == 0
+
+
+def test_a_document_longer_than_the_window_has_no_teacher(make_stage: MakeStage) -> None:
+    stage = make_stage("d2l")
+    stage.run.task = load_task("facts", level="F6", context="none")
+    with pytest.raises(UserError, match="No document fits into the model's window"):
+        replace(_objective(stage), documents=3).trainer(stage, adamw(1e-3))
+
+
+def _objective(stage: Any) -> Any:
+    return load_method("d2l", **stage.run.spec.method.parameters).stages[0].objective
+
+
+def test_the_mean_size_leaves_padding_out(make_stage: MakeStage) -> None:
+    model = make_stage("d2l").policy.model
+    for tensor in model.hypernetwork.parameters():
+        tensor.data += 0.1
+    with torch.no_grad():
+        long, short = [[5, 6, 7]] * 4, [[5, 6, 7]]
+        apart = [model.hypernetwork.write_chunks(model.base, [one]) for one in (long, short)]
+        both = model.hypernetwork.write_chunks(model.base, [long, short])
+        ranks = [adapters.ranks[0] for adapters in apart]
+        wanted = sum(rank * mean_size(adapters) for rank, adapters in zip(ranks, apart, strict=True)) / sum(ranks)
+        torch.testing.assert_close(mean_size(both), wanted)
+
+
+def told(first: str, second: str) -> Document:
+    """A document of two facts, with the question about each."""
+    text = f" the code of lamp is {first}. leo lives in {second}."
+    asked = [("what is the code of lamp?", first), ("where does leo live?", second)]
+    data = [{"document_id": text, "document": text, "question": q, "answers": [a], "further": []} for q, a in asked]
+    return Document(text, text, tuple(Item(f"{text}{one['question']}", "train", one) for one in data))
+
+
+def test_two_documents_learnt_by_heart_are_told_apart_and_the_base_is_not_touched(make_stage: MakeStage) -> None:
+    """The same questions, other answers: all right under a document's own adapter, none under the other's."""
+    stage = make_stage("d2l", rank=4, latent=32, latents=4)
+    model, task = stage.policy.model, load_task("facts", level="F0", context="none")
+    before = digest_of(model.base.named_parameters())
+    documents = [told("109", "oslo"), told("658", "lima")]
+    update = Update(_objective(stage), stage, asked_about(stage, documents, "teacher", 16))
+    optimiser = torch.optim.AdamW(model.hypernetwork.parameters(), lr=3e-3, weight_decay=0.0)
+    for step in range(150):
+        update.loss([0, 1], step).backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    engine = AdaptedEngine(model, stage.policy.tokenizer)
+    items = [item for document in documents for item in document.items]
+
+    def right(first: str, second: str) -> int:
+        prompts = [task.prompt_with(item, "") for item in items]
+        answers = engine.generate(prompts, [first] * 2 + [second] * 2, Sampling(12, 0.0, 1.0, "\n"), 0)
+        return sum(task.grade(item, answer.text).correct for item, answer in zip(items, answers, strict=True))
+
+    own, other = (document.text for document in documents)
+    assert (right(own, other), right(other, own)) == (4, 0)
+    assert digest_of(model.base.named_parameters()) == before
+    assert all(tensor.grad is None for tensor in model.base.parameters())
+
+
+def test_each_distilled_document_has_its_own_adapter_and_no_other_is_written_for(make_stage: MakeStage) -> None:
+    stage = make_stage("context-distillation")
+    model = stage.policy.model
+    model.hypernetwork.hold(["one", "two"], 0)
+    for tensor in model.hypernetwork.up:
+        tensor.data += torch.randn_like(tensor)
+    written = model.write(["two", "three", "one"])
+    name = "model.layers.0.mlp.down_proj"
+    assert torch.equal(written.up[name][0], model.hypernetwork.up[0][1])
+    assert torch.equal(written.up[name][2], model.hypernetwork.up[0][0])
+    assert not written.up[name][1].any()
+    with pytest.raises(UserError, match="'three' is none of the 2 that this run distilled"):
+        model.write_to_keep(["three"])
+    again = build_generator("document-table", model.base, dict(model.hypernetwork.configuration))
+    again.load_state_dict(model.hypernetwork.state_dict())
+    assert torch.equal(again.write(model.base, None, ["one"]).up[name][0], model.hypernetwork.up[0][0])
