@@ -388,6 +388,8 @@ class Pipeline:
     """Solved training items put before each question at evaluation (a baseline without training)."""
     told: bool = False
     """Whether each item's text (description, document) stands in its prompt at evaluation, whatever the task does."""
+    cut: bool = False
+    """Whether such a text is cut to its beginning where the prompt would not fit into the model's window."""
     repeated: Repeated | None = None
     """How one answer is made of several at the final evaluation, if it is."""
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from harness.contracts import Completion, Grade, Item, LikelihoodTask, Prompt, Repeated, Sampling, Task, TextTask
-from harness.engines.hf import HFEngine
+from harness.engines.hf import HFEngine, encode
 from harness.errors import UserError
 from harness.policy import Policy
 from harness.record import Score
@@ -37,12 +37,15 @@ def evaluate(
     few_shot: int,
     repeated: Repeated | None = None,
     told: bool = False,
+    cut: bool = False,
     controls: bool = False,
 ) -> tuple[Score, list[dict[str, Any]]]:
     """Score `policy` on the first `n` items of `split`; rows have `harness.record.SAMPLE_COLUMNS`.
 
     With `repeated`, a row is the chosen answer of several, its `tokens` are those of all of them. With `told`, an
-    item's text stands in its prompt; with `controls`, a generator is also asked under wrong texts.
+    item's text stands in its prompt, with `cut` only as much of its beginning as fits into the model's window (the
+    measure `text cut` is the share of items that lost something). With `controls`, a generator is also asked under
+    wrong texts.
     """
     protocol = spec.evaluation
     items = list(task.items(split, n))
@@ -58,20 +61,45 @@ def evaluate(
         rows = _generated_rows(spec, task, policy, items, sampling, split, controls)
         return _score(split, len(items), protocol.samples, rows), rows
     shots = _solved_examples(task, few_shot)
-    prompts = [_with_shots(_prompt(task, item, told), shots) for item in items]
+    texts = _told(task, policy, items, sampling, cut) if told else None
+    prompts = [
+        _with_shots(task.prompt(item) if texts is None else _prompt_with(task, item, texts[place]), shots)
+        for place, item in enumerate(items)
+    ]
     if repeated is not None:
         rows = _repeated_rows(spec, task, engine, items, prompts, sampling, repeated)
         return _score(split, len(items), 1, rows), rows
     for sample in range(protocol.samples):
         completions = engine.generate(prompts, sampling, stream(spec.seed, "evaluation", split, sample))
         for index, (item, prompt, completion) in enumerate(zip(items, prompts, completions, strict=True)):
-            rows.append(_row(item, index, sample, prompt, completion, task.grade(item, completion.text)))
+            grade = task.grade(item, completion.text)
+            if cut and texts is not None:
+                lost = texts[index] != task.text(item)  # type: ignore[attr-defined]
+                grade = replace(grade, measures={**grade.measures, "text cut": float(lost)})
+            rows.append(_row(item, index, sample, prompt, completion, grade))
     return _score(split, len(items), protocol.samples, rows), rows
 
 
-def _prompt(task: Any, item: Item, told: bool) -> Prompt:
-    prompt: Prompt = task.prompt_with(item, task.text(item)) if told else task.prompt(item)
+def _prompt_with(task: Any, item: Item, text: str) -> Prompt:
+    prompt: Prompt = task.prompt_with(item, text)
     return prompt
+
+
+def _told(task: Any, policy: Policy, items: list[Item], sampling: Sampling, cut: bool) -> list[str]:
+    """The text of every item, as much of its beginning as fits into the window with the question and an answer."""
+    texts: list[str] = [task.text(item) for item in items]
+    window = policy.model.config.get_text_config().max_position_embeddings
+    tokenizer = policy.tokenizer
+
+    def over(item: Item, text: str) -> int:
+        return len(encode(tokenizer, task.prompt_with(item, text))) + sampling.max_new_tokens - window
+
+    for place, item in enumerate(items) if cut else ():
+        ids = tokenizer(texts[place], add_special_tokens=False).input_ids
+        while (more := over(item, texts[place])) > 0 and ids:
+            ids = ids[:-more]
+            texts[place] = tokenizer.decode(ids)
+    return texts
 
 
 def _generated_rows(

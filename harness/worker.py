@@ -137,7 +137,7 @@ class _Attempt:
         with meters.clock("evaluate"):
             score, rows = evaluate(
                 spec, task, policy, spec.evaluation.split, spec.evaluation.items, pipeline.few_shot, pipeline.repeated,
-                told=pipeline.told, controls=True,
+                told=pipeline.told, cut=pipeline.cut, controls=True,
             )  # fmt: skip
             if wanted is not None and before is not None:
                 retention = measure_after(spec, wanted, before, policy)

@@ -169,6 +169,7 @@ ShortestChunk = Annotated[int, Field(ge=1), "tokens that a chunk of a training d
 SinglePhase = Annotated[
     float, Field(ge=0, le=1), "share of the budget before documents are cut more often than they must be"
 ]
+Passes = Annotated[int, Field(ge=1), "passes over the documents, at most"]
 DocumentsPerStep = Annotated[int, Field(ge=1), "documents an update"]
 TrainingDocuments = Annotated[int, Field(ge=1), "training documents used (all, if the task has fewer)"]
 QuestionsPerDocument = Annotated[int, Field(ge=1), "questions of a document in an update, at most"]

@@ -19,7 +19,7 @@ from methods.generators.chunks import cut
 from methods.generators.document_network import DocumentNetwork, DocumentShape
 from methods.generators.factors import Factors, joined
 from methods.generators.reading import read
-from methods.generators.sites import sites_of
+from methods.generators.targets import layers_of
 
 
 class DocumentGenerator(nn.Module):
@@ -45,9 +45,11 @@ class DocumentGenerator(nn.Module):
             )
         self.longest, self.together = longest, together
         self._tokenizer: Any = None  # of the base, known as soon as it has read something
-        self.network = DocumentNetwork(
-            DocumentShape(config.hidden_size, config.num_hidden_layers, sites_of(base, targets), reader=reader, **sizes)
-        )
+        kinds, blocks = layers_of(base, targets), config.num_hidden_layers
+        partly = next((kind.name for kind in kinds if kind.blocks != tuple(range(blocks))), None)
+        if partly is not None:
+            raise UserError(f"The layers {partly} are not one of one shape in each of {blocks} blocks: take others.")
+        self.network = DocumentNetwork(DocumentShape(config.hidden_size, blocks, kinds, reader=reader, **sizes))
 
     def write(self, base: Any, tokenizer: Any, texts: Sequence[str]) -> GeneratedAdapters:
         """The adapter of every text; UserError for one without any token."""
@@ -65,12 +67,12 @@ class DocumentGenerator(nn.Module):
         """The adapter of every document, given as its chunks."""
         network, every = self.network, [chunk for document in documents for chunk in document]
         written = [
-            network(*read(base, network.shape.sites, every[start : start + self.together], network.shape.states_read()))
+            network(*read(base, network.shape.kinds, every[start : start + self.together], network.shape.states_read()))
             for start in range(0, len(every), self.together)
         ]
         counts = [len(document) for document in documents]
         shape = network.shape
-        return joined(shape.sites, Factors.concatenated(written), counts, network.constant(), shape.scale)
+        return joined(shape.kinds, Factors.concatenated(written), counts, network.constant(), shape.scale)
 
     def operations(self, texts: Sequence[str]) -> float:
         """Floating-point operations of the network over texts that it has read, forward."""

@@ -1,6 +1,6 @@
 """Doc-to-LoRA's hypernetwork: activations of a document's chunks in, low-rank factors of every layer out.
 
-Charakorn et al. 2026 (arXiv 2602.15902), section 3 and appendix. A Perceiver gives one vector a rank of every site and
+Charakorn et al. 2026 (arXiv 2602.15902), section 3 and appendix. A Perceiver gives one vector a rank of every kind and
 layer; a residual MLP with weights of its own for each layer and a head without bias turn the vector, scaled to length
 one, into a row of A [inputs] and of B [outputs]. B's scaler is 0 at the start, as is the constant adapter's B, so that
 the first update starts from the base model; A's are not, so that there is a gradient. Updates are multiplied by
@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from methods.generators.factors import Factors
 from methods.generators.perceiver import Perceiver
-from methods.generators.sites import Site
+from methods.generators.targets import Kind
 
 Reader = Literal["per-layer", "early-exit"]
 _HIDDEN = 4  # of the per-layer MLP, over its width
@@ -34,7 +34,7 @@ class DocumentShape:
 
     width: int
     layers: int
-    sites: tuple[Site, ...]
+    kinds: tuple[Kind, ...]
     rank: int
     latent: int
     latents: int
@@ -61,32 +61,32 @@ class DocumentNetwork(nn.Module):
         super().__init__()
         self.shape = shape
         whole = 1 if shape.reader == "per-layer" else shape.layers  # layers that one reading writes
-        queries = whole * len(shape.sites) * shape.rank
+        queries = whole * len(shape.kinds) * shape.rank
         self.perceiver = Perceiver(shape.width, shape.latent, whole * shape.latents, queries, shape.blocks, shape.heads)
         self.mixer = LayerMLP(shape.layers, shape.latent)
         self.heads = nn.ParameterList()
         self.scale_down, self.scale_up = nn.ParameterList(), nn.ParameterList()
         self.constant_down, self.constant_up = nn.ParameterList(), nn.ParameterList()
-        for site in shape.sites:
-            both = site.inputs + site.outputs
+        for kind in shape.kinds:
+            both = kind.inputs + kind.outputs
             head = torch.empty(shape.layers, shape.latent, both)
             self.heads.append(nn.Parameter(head.normal_(std=0.5 / math.sqrt(shape.latent + both * shape.rank))))
             self.scale_down.append(nn.Parameter(torch.ones(shape.layers, shape.rank, 1)))
             self.scale_up.append(nn.Parameter(torch.zeros(shape.layers, shape.rank, 1)))
-            down = torch.empty(shape.layers, shape.rank, site.inputs)
-            self.constant_down.append(nn.Parameter(down.normal_(std=0.2 / math.sqrt(site.inputs * shape.rank))))
-            self.constant_up.append(nn.Parameter(torch.zeros(shape.layers, shape.rank, site.outputs)))
+            down = torch.empty(shape.layers, shape.rank, kind.inputs)
+            self.constant_down.append(nn.Parameter(down.normal_(std=0.2 / math.sqrt(kind.inputs * shape.rank))))
+            self.constant_up.append(nn.Parameter(torch.zeros(shape.layers, shape.rank, kind.outputs)))
 
     def forward(self, activations: torch.Tensor, mask: torch.Tensor) -> Factors:
         shape, (chunks, states) = self.shape, activations.shape[:2]
         read = self.perceiver(activations.flatten(0, 1), mask.repeat_interleave(states, 0))
-        vectors = read.view(chunks, shape.layers, len(shape.sites), shape.rank, shape.latent)
+        vectors = read.view(chunks, shape.layers, len(shape.kinds), shape.rank, shape.latent)
         unit = functional.normalize(self.mixer(vectors), dim=-1)
         down, up = {}, {}
-        for place, site in enumerate(shape.sites):
+        for place, kind in enumerate(shape.kinds):
             rows = torch.einsum("clrd,ldo->clro", unit[:, :, place], self.heads[place])
-            first, second = rows.split((site.inputs, site.outputs), -1)
-            down[site.name], up[site.name] = first * self.scale_down[place], second * self.scale_up[place]
+            first, second = rows.split((kind.inputs, kind.outputs), -1)
+            down[kind.name], up[kind.name] = first * self.scale_down[place], second * self.scale_up[place]
         return Factors(down, up)
 
     def operations(self, tokens: Sequence[int]) -> float:
@@ -100,13 +100,13 @@ class DocumentNetwork(nn.Module):
         states = len(shape.states_read())
         by_token = project + shape.blocks * reading
         by_state = shape.blocks * latents * block + latents * reading + queries * block
-        widths = sum(site.inputs + site.outputs for site in shape.sites)
-        by_chunk = shape.layers * shape.rank * latent * (2 * _HIDDEN * latent * len(shape.sites) + widths)
+        widths = sum(kind.inputs + kind.outputs for kind in shape.kinds)
+        by_chunk = shape.layers * shape.rank * latent * (2 * _HIDDEN * latent * len(shape.kinds) + widths)
         return 2.0 * (states * by_token * sum(tokens) + len(tokens) * (states * by_state + by_chunk))
 
     def constant(self) -> Factors:
         """What is added for every document, once."""
-        names = [site.name for site in self.shape.sites]
+        names = [kind.name for kind in self.shape.kinds]
         down = {name: part[None] for name, part in zip(names, self.constant_down, strict=True)}
         up = {name: part[None] for name, part in zip(names, self.constant_up, strict=True)}
         return Factors(down, up)

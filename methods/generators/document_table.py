@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from harness.generated import GeneratedAdapters
-from methods.generators.sites import sites_of
+from methods.generators.targets import layers_of
 
 
 class DocumentTable(nn.Module):
@@ -27,8 +27,8 @@ class DocumentTable(nn.Module):
     ) -> None:
         """`documents` are the names (hashes of texts) of those that there are factors for."""
         super().__init__()
-        self.sites = sites_of(base, targets)
-        self.rank, self.alpha, self.targets = rank, alpha, list(targets)
+        self.kinds = layers_of(base, targets)
+        self.rank, self.alpha, self.targets, self._device = rank, alpha, list(targets), base.device
         self.down, self.up = nn.ParameterList(), nn.ParameterList()
         self.place: dict[str, int] = {}
         if documents:
@@ -42,6 +42,7 @@ class DocumentTable(nn.Module):
     def hold(self, texts: Sequence[str], seed: int) -> None:
         """Begin factors for `texts`, drawn under `seed`."""
         self._make([name_of(text) for text in texts], torch.Generator().manual_seed(seed % 2**63))
+        self.to(self._device)
 
     def refuses(self, texts: Sequence[str]) -> str | None:
         """The first text that there are no factors for, if there is one."""
@@ -59,14 +60,14 @@ class DocumentTable(nn.Module):
         places = [self.place.get(name_of(text)) for text in texts]
         rows = [0 if place is None else place for place in places]
         there = torch.tensor([float(place is not None) for place in places], device=base.device)[:, None, None]
-        modules = [(module, site) for site in self.sites for module in site.modules]
+        modules = [(module, kind) for kind in self.kinds for module in kind.modules]
         down, up = {}, {}
-        for number, (module, site) in enumerate(modules):
+        for number, (module, kind) in enumerate(modules):
             if self.place:
                 down[module], up[module] = self.down[number][rows], self.up[number][rows] * there
             else:
-                down[module] = torch.zeros(len(texts), self.rank, site.inputs, device=base.device)
-                up[module] = torch.zeros(len(texts), site.outputs, self.rank, device=base.device)
+                down[module] = torch.zeros(len(texts), self.rank, kind.inputs, device=base.device)
+                up[module] = torch.zeros(len(texts), kind.outputs, self.rank, device=base.device)
         return GeneratedAdapters(down, up, self.alpha / self.rank, (self.rank,) * len(texts))
 
     def operations(self, texts: Sequence[str]) -> float:
@@ -76,12 +77,12 @@ class DocumentTable(nn.Module):
     def _make(self, names: Sequence[str], generator: torch.Generator) -> None:
         self.place = {name: at for at, name in enumerate(dict.fromkeys(names))}
         self.down, self.up = nn.ParameterList(), nn.ParameterList()
-        for site in self.sites:
-            for _ in site.modules:
-                bound = 1 / math.sqrt(site.inputs)
-                down = torch.empty(len(self.place), self.rank, site.inputs).uniform_(-bound, bound, generator=generator)
+        for kind in self.kinds:
+            for _ in kind.modules:
+                bound = 1 / math.sqrt(kind.inputs)
+                down = torch.empty(len(self.place), self.rank, kind.inputs).uniform_(-bound, bound, generator=generator)
                 self.down.append(nn.Parameter(down))
-                self.up.append(nn.Parameter(torch.zeros(len(self.place), site.outputs, self.rank)))
+                self.up.append(nn.Parameter(torch.zeros(len(self.place), kind.outputs, self.rank)))
 
 
 def name_of(text: str) -> str:

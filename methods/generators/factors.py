@@ -1,6 +1,6 @@
 """Low-rank factors of all adapted layers, chunk by chunk, and the adapters of whole documents made of them.
 
-A chunk changes layer l of a site by scale * up[l].T @ down[l]; a rank is one row of both. Ranks side by side add their
+A chunk changes layer l of a kind by scale * up[l].T @ down[l]; a rank is one row of both. Ranks side by side add their
 updates: a document's adapter has those of all its chunks and, once, those of the constant adapter.
 """
 
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import torch
 
 from harness.generated import GeneratedAdapters
-from methods.generators.sites import Site
+from methods.generators.targets import Kind
 
 
 @dataclass(frozen=True)
 class Factors:
-    """By the name of a site: `down` [chunks, layers, rank, inputs] and `up` [chunks, layers, rank, outputs]."""
+    """By the name of a kind: `down` [chunks, layers, rank, inputs] and `up` [chunks, layers, rank, outputs]."""
 
     down: Mapping[str, torch.Tensor]
     up: Mapping[str, torch.Tensor]
@@ -38,7 +38,7 @@ _SIDES = (lambda factors: factors.down, lambda factors: factors.up)
 
 
 def joined(
-    sites: Sequence[Site], chunks: Factors, counts: Sequence[int], constant: Factors, scale: float
+    kinds: Sequence[Kind], chunks: Factors, counts: Sequence[int], constant: Factors, scale: float
 ) -> GeneratedAdapters:
     """The adapters of documents: `counts` says how many of the `chunks` belong to each, in order.
 
@@ -55,11 +55,11 @@ def joined(
             documents.append(torch.nn.functional.pad(whole, (0, 0, 0, (most - len(part)) * parts.shape[2])))
         return torch.stack(documents, 1)  # [layers, documents, ranks, width]
 
-    for site in sites:
-        downs = join(chunks.down[site.name], constant.down[site.name])
-        ups = join(chunks.up[site.name], constant.up[site.name]).transpose(2, 3)
-        down |= dict(zip(site.modules, downs, strict=True))
-        up |= dict(zip(site.modules, ups, strict=True))
+    for kind in kinds:
+        downs = join(chunks.down[kind.name], constant.down[kind.name])
+        ups = join(chunks.up[kind.name], constant.up[kind.name]).transpose(2, 3)
+        down |= dict(zip(kind.modules, downs, strict=True))
+        up |= dict(zip(kind.modules, ups, strict=True))
     rank = next(iter(chunks.down.values())).shape[2]
     fixed = next(iter(constant.down.values())).shape[2]
     return GeneratedAdapters(down, up, scale, tuple(count * rank + fixed for count in counts))

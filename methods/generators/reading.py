@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 
-from methods.generators.sites import Site
+from methods.generators.targets import Kind
 
 
 class _Enough(Exception):
     """Everything asked for has been read."""
 
 
-def read(model: Any, sites: Sequence[Site], texts: Sequence[Sequence[int]], states: range) -> tuple[Any, Any]:
+def read(model: Any, kinds: Sequence[Kind], texts: Sequence[Sequence[int]], states: range) -> tuple[Any, Any]:
     """Activations [texts, states, tokens, width] in float32, and the mask [texts, tokens]."""
     width = max(map(len, texts))
     device = model.device
@@ -27,7 +27,7 @@ def read(model: Any, sites: Sequence[Site], texts: Sequence[Sequence[int]], stat
     mask = torch.tensor([[1] * len(text) + [0] * (width - len(text)) for text in texts], device=device)
     found: dict[int, torch.Tensor] = {}
     hooks = [
-        model.get_submodule(_block(sites[0].modules[state])).register_forward_pre_hook(
+        model.get_submodule(_block(kinds[0].modules[state])).register_forward_pre_hook(
             _keep(found, state, state == states[-1]), with_kwargs=True
         )
         for state in states

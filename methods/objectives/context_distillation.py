@@ -10,15 +10,15 @@ at unless asked for. Under the control `shuffled` the generator is given another
 
 from __future__ import annotations
 
-import random
-from dataclasses import dataclass, field
-from functools import cached_property
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.contracts import GradientOptimiser, Offer, Signal, Task, TaskRefusal, TextTask
 from harness.errors import UserError
-from harness.spec import ModelReference
-from methods.objectives.document_questions import Answers, Asked, asked_about
+from harness.spec import Budget, ModelReference
+from methods.objectives.document_batches import DocumentBatches
+from methods.objectives.document_questions import Answers, asked_about
 
 if TYPE_CHECKING:
     from harness.context import StageContext
@@ -39,6 +39,8 @@ class ContextDistillation:
     shortest: int = 1
     alone: float = 0.0
     l1: float = 0.0
+    passes: int | None = None
+    """After how many passes over the documents to end, where the budget is not spent before."""
     name = "context-distillation"
     gives: frozenset[Signal] = frozenset({"gradient"})
     needs: frozenset[Offer] = frozenset({"documents"})
@@ -52,16 +54,9 @@ class ContextDistillation:
         return None
 
     def trainer(self, stage: StageContext, optimiser: GradientOptimiser) -> Any:
-        """A transformers Trainer over documents; UserError where no document has a question that can be taught."""
-        from transformers import Trainer, TrainingArguments
+        """A trainer of the generator; UserError where no document has a question that can be taught."""
+        from methods.generators.trainer import GeneratorTrainer
 
-        from harness.gradient_loop import trainer_arguments
-
-        if stage.training.gradient_checkpointing:
-            raise UserError(
-                "gradient_checkpointing refused: what is computed again would be without the documents' adapters; use "
-                "accumulation, which needs less memory too."
-            )
         asked = asked_about(stage, self._documents(stage), self.answers, self.k)
         if not asked:
             raise UserError(
@@ -70,23 +65,42 @@ class ContextDistillation:
             )
         if self.documents is None:
             stage.policy.model.hypernetwork.hold([one.text for one in asked], stage.seed("adapters"))
-            stage.policy.model.hypernetwork.to(stage.policy.model.base.device)
-        update = Update(self, stage, asked)
-
-        class DocumentTrainer(Trainer):  # type: ignore[misc]
-            def compute_loss(
-                self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-            ) -> Any:
-                model.eval()
-                return update.loss(inputs["documents"], self.state.global_step)
-
-        return DocumentTrainer(
-            model=stage.policy.model,
-            args=TrainingArguments(**trainer_arguments(stage, min(self.batch_size, len(asked)))),
-            train_dataset=list(range(len(asked))),
-            data_collator=lambda places: {"documents": places},
-            optimizers=optimiser.create(stage),
+        rows = min(self.batch_size, len(asked))
+        if self.passes is not None:
+            stage.own_budget = Budget(steps=self.passes * math.ceil(len(asked) / rows))
+        batches = DocumentBatches(stage, asked, rows, self.questions, self.alone, self.most_chunks, self.shortest)
+        return GeneratorTrainer(
+            stage, rows, batches.batch, lambda inputs: self.loss(stage, inputs), optimiser.create(stage)
         )
+
+    def loss(self, stage: StageContext, inputs: dict[str, Any]) -> tuple[Any, dict[str, float]]:
+        """The loss of a batch of `DocumentBatches`, and what to log beside it."""
+        import torch
+
+        from methods.objectives.rows_of_answers import answer_rows
+        from methods.objectives.top_k import cross_entropy, mean_of_means
+
+        model = stage.policy.model
+        device = model.base.device
+        if "chunks" in inputs:
+            lengths = [len(chunk) for chunks in inputs["chunks"] for chunk in chunks]
+            stage.run.meters.count(flops=3.0 * model.hypernetwork.network.operations(lengths))
+            adapters = model.hypernetwork.write_chunks(model.base, inputs["chunks"])
+        else:
+            adapters = model.write(inputs["texts"])
+        every = [question for questions in inputs["questions"] for question in questions]
+        owner = torch.tensor([at for at, some in enumerate(inputs["questions"]) for _ in some], device=device)
+        rows = answer_rows([one.prompt for one in every], [one.answer for one in every], device)
+        with model.applied(adapters) as layout:
+            layout.arrange(owner)
+            logits = rows.logits(model)
+        ids = torch.tensor([place for one in every for place in one.ids], device=device)
+        logprobs = torch.tensor([place for one in every for place in one.logprobs], device=device)
+        question = torch.repeat_interleave(torch.arange(len(every)), torch.tensor(rows.lengths)).to(device)
+        distance = mean_of_means(cross_entropy(logits, ids, logprobs), question, owner)
+        size = mean_size(adapters)
+        values = {"distance": float(distance.detach()), "adapter_size": float(size.detach())}
+        return distance + self.l1 * size, values
 
     def describe(self) -> dict[str, Any]:
         shown: dict[str, Any] = {
@@ -97,6 +111,8 @@ class ContextDistillation:
             if self.answers == "teacher"
             else "gold",
         }
+        if self.passes is not None:
+            shown["passes"] = self.passes
         if self.documents is not None:
             shown |= {"most_chunks": self.most_chunks, "shortest": self.shortest, "alone": self.alone, "l1": self.l1}
         return shown
@@ -121,76 +137,6 @@ def _first(task: Any, split: str, items: int) -> list[Any]:
     return [document for document in task.documents(split, items) if document.text in texts]
 
 
-@dataclass(frozen=True)
-class Update:
-    """What one update computes."""
-
-    objective: ContextDistillation
-    stage: StageContext
-    asked: list[Asked]
-    _phase: dict[int, bool] = field(default_factory=dict)
-
-    def loss(self, places: list[int], step: int) -> Any:
-        """The loss of the documents at `places`; everything drawn follows from document and step."""
-        import torch
-
-        from methods.objectives.rows_of_answers import answer_rows
-        from methods.objectives.top_k import cross_entropy, mean_of_means
-
-        model, stage = self.stage.policy.model, self.stage
-        adapters = self._adapters(places, step)
-        chosen = []
-        for place in places:
-            questions, rng = self.asked[place].questions, random.Random(stage.seed("questions", step, place))
-            chosen.append(rng.sample(questions, min(len(questions), self.objective.questions)))
-        every = [question for questions in chosen for question in questions]
-        device = model.base.device
-        owner = torch.tensor([at for at, some in enumerate(chosen) for _ in some], device=device)
-        rows = answer_rows([one.prompt for one in every], [one.answer for one in every], device)
-        with model.applied(adapters) as layout:
-            layout.arrange(owner)
-            logits = rows.logits(model)
-        ids = torch.tensor([place for one in every for place in one.ids], device=device)
-        logprobs = torch.tensor([place for one in every for place in one.logprobs], device=device)
-        question = torch.repeat_interleave(torch.arange(len(every)), torch.tensor(rows.lengths)).to(device)
-        loss = mean_of_means(cross_entropy(logits, ids, logprobs), question, owner)
-        return loss + self.objective.l1 * mean_size(adapters) if self.objective.l1 else loss
-
-    def _adapters(self, places: list[int], step: int) -> GeneratedAdapters:
-        from methods.generators.chunks import drawn_count
-
-        model, stage, objective = self.stage.policy.model, self.stage, self.objective
-        texts = [self.asked[self._read[place]].text for place in places]
-        generator = model.hypernetwork
-        if objective.documents is None:
-            return generator.write(model.base, model.tokenizer, texts)
-        documents = []
-        for place, text in zip(places, texts, strict=True):
-            tokens = len(model.tokenizer(text, add_special_tokens=False).input_ids)
-            rng = random.Random(stage.seed("chunks", step, place))
-            wanted = drawn_count(rng, self._most(step), tokens, objective.shortest)
-            documents.append(generator.chunks(model.tokenizer, text, wanted))
-        lengths = [len(chunk) for document in documents for chunk in document]
-        stage.run.meters.count(flops=3.0 * generator.network.operations(lengths))
-        return generator.write_chunks(model.base, documents)
-
-    def _most(self, step: int) -> int:
-        """How many chunks may be drawn at this step; decided as its first part begins, for all its parts."""
-        if step not in self._phase:
-            self._phase.clear()
-            self._phase[step] = self.stage.spent() >= self.objective.alone
-        return self.objective.most_chunks if self._phase[step] else 1
-
-    @cached_property
-    def _read(self) -> list[int]:
-        """Which document the generator is given for each: its own, or under `shuffled` another."""
-        order = list(range(len(self.asked)))
-        if self.stage.run.spec.control != "shuffled":
-            return order
-        mixed = random.Random(self.stage.seed("control")).sample(order, len(order))
-        return [other for _, other in sorted(zip(mixed, mixed[1:] + mixed[:1], strict=True))]
-
-
 def mean_size(adapters: GeneratedAdapters) -> Any:
     """The mean absolute entry of A plus that of B, over what is no padding."""
     ranks = sum(adapters.ranks)
@@ -210,6 +156,7 @@ def context_distillation(
     shortest: int = 1,
     alone: float = 0.0,
     l1: float = 0.0,
+    passes: int | None = None,
 ) -> ContextDistillation:
     """Follow the base that sees the document."""
-    return ContextDistillation(batch_size, documents, questions, k, answers, most_chunks, shortest, alone, l1)
+    return ContextDistillation(batch_size, documents, questions, k, answers, most_chunks, shortest, alone, l1, passes)

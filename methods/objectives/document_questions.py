@@ -100,15 +100,16 @@ def _taught(stage: StageContext, asks: list[_Open], k: int) -> list[Row]:
         answers = [completion.token_ids for completion in completions]
         prompts = [_encode(stage, prompt) for _, prompt in batch]
         stage.charge_forward(sum(len(one) + len(answer) for one, answer in zip(prompts, answers, strict=True)))
-        likeliest = _likeliest(stage.policy.model.base, prompts, answers, k)
-        for (number, _), answer, (ids, logprobs) in zip(batch, answers, likeliest, strict=True):
+        taught = likeliest(stage.policy.model.base, prompts, answers, k)
+        for (number, _), answer, (ids, logprobs) in zip(batch, answers, taught, strict=True):
             rows.append({"ask": number, "answer": answer, "ids": ids, "logprobs": logprobs})
     return sorted(rows, key=lambda row: row["ask"])
 
 
-def _likeliest(
+def likeliest(
     base: Any, prompts: list[list[int]], answers: list[list[int]], k: int
 ) -> list[tuple[list[list[int]], list[list[float]]]]:
+    """For every answer the `k` likeliest tokens at each of its places, and their log-probabilities."""
     import torch
 
     from methods.objectives.rows_of_answers import answer_rows

@@ -3,7 +3,8 @@
 What Doc-to-LoRA is to save (Charakorn et al. 2026, arXiv 2602.15902, appendix: rank 8, alpha 16, 300 passes at 1e-4,
 the 16 likeliest tokens). The documents are those that the run is evaluated on, and the questions those that are asked
 about them ("true query", their oracle): answers are the base's own with the document in its prompt, no gold answer is
-looked at. Documents are independent of each other; an update is one for every document of its batch.
+looked at. Documents are independent of each other; an update is one for every document of its batch. A run ends after
+`passes` over the documents, or with its budget.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from methods.settings import (
     DocumentsPerStep,
     LayerNames,
     LoraAlpha,
+    Passes,
     QuestionsPerDocument,
     Rank,
     Schedule,
@@ -34,8 +36,10 @@ def context_distillation(
     batch_size: DocumentsPerStep = 16,
     questions: QuestionsPerDocument = 16,
     k: TopK = 16,
+    passes: Passes = 300,
     schedule: Schedule = "linear",
 ) -> Pipeline:
     """One adapter a document, by gradient steps against the base that sees the document."""
     table = hypernetwork("document-table", targets=list(targets), rank=rank, alpha=alpha)
-    return Pipeline.of(Train(distil(batch_size, None, questions, k), table, adamw(learning_rate, schedule)))
+    objective = distil(batch_size, None, questions, k, passes=passes)
+    return Pipeline.of(Train(objective, table, adamw(learning_rate, schedule)))

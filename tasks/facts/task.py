@@ -3,7 +3,8 @@
 Generated documents (levels F0 to F6) tell key-value and short relational facts in words. Documents of val and test hold
 only facts that no pre-training passage told (`tasks.corpus.facts.is_held_out`), those of train none of these. With
 `data` the documents are those of SQuAD-format files. `context="none"` leaves the document out of the prompt: then only
-what a method has put into the weights can answer. `documents` gives each document with all its questions.
+what a method has put into the weights can answer. `documents` gives each document with all its questions. Where some
+questions are about nothing told, accuracy on these (`absent`) and on the others (`told`) stand beside it as measures.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ _SIZES = {"train": 2000, "val": 500, "test": 2000}
 _HELD_SHARES = {"test": 0.7, "val": 0.3}
 _NOISE_WORDS = 7  # words of a sentence beside the point, on average
 Context = Literal["document", "none"]
+Lengths = Literal["equal", "up-to"]
 
 
 @task(
@@ -51,6 +53,9 @@ class Facts:
         level: Annotated[str, "F0 to F3 short documents, F4 to F6 needles in one, two and four windows"] = "F3",
         context: Annotated[Context, "whether the document stands in the prompt"] = "document",
         windows: Annotated[float | None, "length of the haystack in windows of 1,024 tokens, over the level's"] = None,
+        lengths: Annotated[
+            Lengths, "haystacks of training documents: as long as val's, or of any length up to it"
+        ] = "equal",
         data: Annotated[str | None, DataPath(), "SQuAD-format file, or folder with train.json and test.json"] = None,
     ) -> None:
         if level not in LEVELS:
@@ -61,10 +66,13 @@ class Facts:
         self.context, self.data = context, data
         self.max_new_tokens = 12 if data is None else 32
         setting = f"{level} {self.level.words}"
-        self._pools = {
-            split: Pool(self.name, self.version, setting, partial(_draw, self.level, split), _split, _SIZES)
-            for split in SPLITS
-        }
+        self._pools = {}
+        for split in SPLITS:
+            drawn = lengths == "up-to" and split == "train"
+            draw = partial(_draw, self.level, split, drawn)
+            self._pools[split] = Pool(
+                self.name, self.version, f"{setting} up-to" if drawn else setting, draw, _split, _SIZES
+            )
         self._read: dict[str, list[Document]] | None = None
 
     def items(self, split: str, n: int | None = None) -> Sequence[Item]:
@@ -114,9 +122,11 @@ class Facts:
             right = any(normalised(answer) == normalised(gold) for gold in golds)
             measures = {"exact": float(right), "f1": max(f1(answer, gold) for gold in golds)}
             return Grade(right, float(right), True, "ok" if right else "wrong", answer[:200], measures)
-        right = answer == item.data["answers"][0]
+        gold = item.data["answers"][0]
+        right = answer == gold
         reason = "ok" if right else "wrong" if answer != corpus.UNKNOWN else "said_unknown"
-        return Grade(right, float(right), True, reason, answer[:200])
+        part = {"absent" if gold == corpus.UNKNOWN else "told": float(right)} if self.level.absent else {}
+        return Grade(right, float(right), True, reason, answer[:200], part)
 
     def demonstration(self, item: Item) -> str:
         """The answer, on one line."""
@@ -128,10 +138,12 @@ class Facts:
         return self._read
 
 
-def _draw(level: Level, split: str, rng: random.Random) -> tuple[str, dict[str, Any]] | None:
+def _draw(level: Level, split: str, any_length: bool, rng: random.Random) -> tuple[str, dict[str, Any]] | None:
     """A document of `split` with a question; the data holds all further questions too."""
     number = rng.randint(level.low, level.high)
     noise = round(level.words / _NOISE_WORDS)
+    if any_length:
+        noise = rng.randint(0, noise)
     drawn = corpus.document(rng, number, noise, probe=split != "train")
     asked = [corpus.question(rng, drawn, fact) for fact in rng.sample(drawn.facts, number)]
     if rng.random() < level.absent:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ from harness.errors import UserError
 from harness.generators import build_generator
 from harness.policy import digest_of
 from harness.registry import load_method, load_task
-from methods.objectives.context_distillation import Update, mean_size
+from methods.objectives.context_distillation import mean_size
+from methods.objectives.document_batches import DocumentBatches
 from methods.objectives.document_questions import asked_about
 from methods.objectives.rows_of_answers import answer_rows
 from methods.objectives.top_k import cross_entropy, mean_of_means, top_k
@@ -108,6 +110,36 @@ def _objective(stage: Any) -> Any:
     return load_method("d2l", **stage.run.spec.method.parameters).stages[0].objective
 
 
+def test_first_documents_of_one_chunk_then_all_cut_as_drawn(make_stage: MakeStage) -> None:
+    """Every document once a pass; the same update is the same batch."""
+    stage = make_stage("d2l", steps=10)
+    task = load_task("facts", level="F0", windows=0.1, lengths="up-to")
+    asked = asked_about(stage, task.documents("train", 40), "gold", 1)
+    batches = DocumentBatches(stage, asked, 4, 1, alone=0.5, most_chunks=8, shortest=8)
+    chunks = [chunk for number in range(4) for chunk in batches.batch(number)["chunks"]]
+    assert {len(one) for one in chunks} == {1} and max(len(one[0]) for one in chunks) <= 32
+    stage.run.meters.count(steps=5)
+    later = [batches.batch(number) for number in range(10)]
+    assert later == [batches.batch(number) for number in range(10)]
+    texts = [stage.policy.tokenizer.decode([*chain(*one)]) for batch in later for one in batch["chunks"]]
+    assert sorted(texts) == sorted(one.text for one in asked)
+    assert len({len(one) for batch in later for one in batch["chunks"]}) > 3
+    assert {len(one) for batch in later for one in batch["questions"]} == {1}
+
+
+def test_under_the_control_another_document_is_read(make_stage: MakeStage) -> None:
+    stage = make_stage("d2l")
+    documents = load_task("facts", level="F0").documents("train", 12)
+    asked = asked_about(stage, documents, "gold", 1)
+    stage.run.spec = stage.run.spec.model_copy(update={"control": "shuffled"})
+    batches = DocumentBatches(stage, asked, 12, 2)
+    prompts = {str(sorted(one.prompt for one in some.questions)): some.text for some in asked}
+    batch = batches.batch(0)
+    read = [stage.policy.tokenizer.decode([*chain(*one)]) for one in batch["chunks"]]
+    own = [prompts[str(sorted(one.prompt for one in some))] for some in batch["questions"]]
+    assert sorted(read) == sorted(own) and not any(a == b for a, b in zip(read, own, strict=True))
+
+
 def test_the_mean_size_leaves_padding_out(make_stage: MakeStage) -> None:
     model = make_stage("d2l").policy.model
     for tensor in model.hypernetwork.parameters():
@@ -135,10 +167,11 @@ def test_two_documents_learnt_by_heart_are_told_apart_and_the_base_is_not_touche
     model, task = stage.policy.model, load_task("facts", level="F0", context="none")
     before = digest_of(model.base.named_parameters())
     documents = [told("109", "oslo"), told("658", "lima")]
-    update = Update(_objective(stage), stage, asked_about(stage, documents, "teacher", 16))
+    objective = _objective(stage)
+    batches = DocumentBatches(stage, asked_about(stage, documents, "teacher", 16), 2, 16)
     optimiser = torch.optim.AdamW(model.hypernetwork.parameters(), lr=3e-3, weight_decay=0.0)
     for step in range(150):
-        update.loss([0, 1], step).backward()
+        objective.loss(stage, batches.batch(step))[0].backward()
         optimiser.step()
         optimiser.zero_grad()
     engine = AdaptedEngine(model, stage.policy.tokenizer)

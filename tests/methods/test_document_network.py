@@ -17,12 +17,12 @@ from harness.models import load_model
 from methods.generators.document_generator import DocumentGenerator
 from methods.generators.document_network import DocumentNetwork, DocumentShape
 from methods.generators.reading import read
-from methods.generators.sites import Site, sites_of
+from methods.generators.targets import Kind
 
 GEMMA = DocumentShape(
     width=2304,
     layers=26,
-    sites=(Site("mlp.down_proj", tuple(f"model.layers.{i}.mlp.down_proj" for i in range(26)), 2304, 9216),),
+    kinds=(Kind("down_proj", 2304, 9216, tuple(f"layers.{i}.mlp.down_proj" for i in range(26)), tuple(range(26))),),
     rank=8,
     latent=512,
     latents=8,
@@ -100,14 +100,14 @@ def test_an_early_exit_reads_one_state_and_writes_every_layer() -> None:
         made = DocumentNetwork(early)
         factors = made(torch.empty(2, 1, 5, 2304), torch.ones(2, 5, dtype=torch.long))
     assert made.perceiver.latents.shape[0] == made.perceiver.queries.shape[0] == 208
-    assert factors.down["mlp.down_proj"].shape == (2, 26, 8, 9216)
+    assert factors.down["down_proj"].shape == (2, 26, 8, 9216)
 
 
 @pytest.mark.parametrize("kind", ["per-layer", "early-exit"])
 def test_activations_are_the_blocks_inputs(kind: str) -> None:
     model = generator(reader=kind)
     shape = model.hypernetwork.network.shape
-    found, mask = read(model.base, shape.sites, [[5, 6, 7, 8], [9, 10]], shape.states_read())
+    found, mask = read(model.base, shape.kinds, [[5, 6, 7, 8], [9, 10]], shape.states_read())
     with torch.no_grad():
         every = model.base(torch.tensor([[5, 6, 7, 8]]), output_hidden_states=True).hidden_states
         alone = model.base(torch.tensor([[9, 10]]), output_hidden_states=True).hidden_states
@@ -143,16 +143,16 @@ def test_both_factors_zero_is_a_dead_saddle() -> None:
 
 def test_chunks_side_by_side_are_the_sum_of_their_updates_and_the_constant_once() -> None:
     model = generator()
-    network, sites = model.hypernetwork.network, model.hypernetwork.network.shape.sites
+    network, kinds = model.hypernetwork.network, model.hypernetwork.network.shape.kinds
     whole = dense(document(model, TEXTS), 0)
     with torch.no_grad():
-        chunks = network(*read(model.base, sites, TEXTS, network.shape.states_read()))
+        chunks = network(*read(model.base, kinds, TEXTS, network.shape.states_read()))
         constant = network.constant()
-    for site in sites:
-        for layer, module in enumerate(site.modules):
-            wanted = torch.zeros(site.outputs, site.inputs, dtype=torch.float64)
+    for kind in kinds:
+        for layer, module in enumerate(kind.modules):
+            wanted = torch.zeros(kind.outputs, kind.inputs, dtype=torch.float64)
             for factors, row in [(chunks, 0), (chunks, 1), (chunks, 2), (constant, 0)]:
-                down, up = factors.down[site.name][row, layer], factors.up[site.name][row, layer]
+                down, up = factors.down[kind.name][row, layer], factors.up[kind.name][row, layer]
                 wanted += network.shape.scale * up.T.double() @ down.double()
             torch.testing.assert_close(whole[module], wanted, atol=1e-8, rtol=1e-6)
             assert wanted.abs().max() > 1e-3
@@ -237,10 +237,13 @@ def test_functional_equals_the_peft_directory_equals_merged(tmp_path: Path) -> N
 
 def test_any_linear_layers_by_name() -> None:
     model = generator(targets=["q_proj", "down_proj"])
-    assert [site.name for site in model.hypernetwork.network.shape.sites] == ["self_attn.q_proj", "mlp.down_proj"]
+    assert [kind.name for kind in model.hypernetwork.network.shape.kinds] == [
+        "model.layers.*.self_attn.q_proj",
+        "model.layers.*.mlp.down_proj",
+    ]
     assert (logits(model, document(model, TEXTS), [0]) - model.base(IDS).logits).abs().max() > 0.1
-    with pytest.raises(UserError, match=r"No linear layer of this model's blocks is called 'dwn_proj'\. Did you mean"):
-        sites_of(model.base, ["dwn_proj"])
+    with pytest.raises(UserError, match=r"is called 'dwn_proj'\. Did you mean 'down_proj'"):
+        generator(targets=["dwn_proj"])
 
 
 def test_sizes_that_cannot_be_are_refused_in_a_sentence() -> None:

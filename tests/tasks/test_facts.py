@@ -170,3 +170,26 @@ def test_f1_agrees_with_another_way_to_count(one: str, other: str) -> None:
 def test_normalising_is_squads() -> None:
     assert normalised(" The  Quick, brown-fox! an A the ") == "quick brownfox"
     assert normalised("Theatre anatomy") == "theatre anatomy"
+
+
+def test_training_documents_of_any_length_up_to_val_s() -> None:
+    """Only training documents differ; those of val and test are the same as ever."""
+    fixed, drawn = (load_task("facts", level="F0", windows=0.1, lengths=lengths) for lengths in ("equal", "up-to"))
+    lengths = [len(document.text.split()) for document in drawn.documents("train", 60)]
+    longest = max(len(document.text.split()) for document in fixed.documents("train", 20))
+    assert min(lengths) < 25 and 0.8 * longest < max(lengths) < 1.25 * longest
+    assert len(set(lengths)) > 25
+    assert drawn.documents("val", 10) == fixed.documents("val", 10)
+
+
+def test_questions_about_nothing_told_are_counted_apart() -> None:
+    task = load_task("facts", level="F2")
+    kinds = {"absent": 0, "told": 0}
+    for item in task.items("val", 60):
+        absent = item.data["answers"] == [corpus.UNKNOWN]
+        kind = "absent" if absent else "told"
+        kinds[kind] += 1
+        assert task.grade(item, task.demonstration(item)).measures == {kind: 1.0}
+        assert task.grade(item, " nobody").measures == {kind: 0.0}
+    assert min(kinds.values()) > 3
+    assert not load_task("facts", level="F0").grade(load_task("facts", level="F0").items("val", 1)[0], "x").measures

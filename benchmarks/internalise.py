@@ -1,0 +1,238 @@
+"""What it costs to internalise a document, and to ask about it afterwards: ratios measured side by side in one run.
+
+    python -m benchmarks.internalise RUN [--documents 32] [--repeats 30]
+
+RUN is the directory of a finished run of `d2l`; its task's test documents are used. Its hypernetwork writes each of
+them once; gradient context distillation (the recipe's rank and scale, the best of several learning rates, the true
+questions) takes as many updates as it needs to answer as many questions right. Both start from the text: the teacher's
+answers belong to the distillation's time. Then one question is answered without a document, with the adapter merged,
+with it applied beside the weights, and with the document in its prompt. Documents one at a time, warm, loading left
+out; what is compared alternates, figures are medians. Exit code 1 if a goal is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness.adapters import merged, open_adapter
+from harness.contracts import Resources, Sampling
+from harness.engines.adapted import AdaptedEngine
+from harness.engines.hf import HFEngine, encode
+from harness.generator_model import GeneratorModel
+from harness.generators import build_generator, find_generator
+from harness.record import RunDirectory
+from harness.registry import load_task
+from methods.objectives.document_questions import likeliest
+from methods.objectives.rows_of_answers import answer_rows
+from methods.objectives.top_k import cross_entropy, mean_of_means
+
+Way = tuple[Callable[[], AbstractContextManager[Any]], Callable[[], Any]]
+RANK, ALPHA, TOP = 8, 16.0, 16
+RATES = (3e-3, 1e-2, 3e-2)
+MOST_UPDATES, CHECKED_EVERY = 300, 5
+GOALS = {"distillation / hypernetwork": (50.0, "at least"), "merged / no document": (1.05, "at most")}
+
+
+@dataclass(frozen=True)
+class Known:
+    """A document, the tokens of its questions, and what the base that sees it answers."""
+
+    text: str
+    items: list[Any]
+    prompts: list[list[int]]
+    answers: list[list[int]]
+    likely: list[tuple[list[list[int]], list[list[float]]]]
+
+
+def main() -> int:
+    """Print figures and ratios."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("run", type=Path)
+    arguments.add_argument("--documents", type=int, default=32)
+    arguments.add_argument("--repeats", type=int, default=30)
+    given = arguments.parse_args()
+    torch.set_num_threads(Resources().threads)
+    handle, spec = find_generator(given.run), RunDirectory(given.run).read_spec()
+    base = handle.base()
+    model = handle.open(base.model().eval(), base.tokenizer())
+    task = load_task(spec.task.name, **spec.task.parameters)
+    bench = Bench(model, task, task.documents("test", given.documents))
+    ratios = bench.internalise() | bench.follow_up(given.repeats, base)
+    missed = 0
+    for name, ratio in ratios.items():
+        goal, side = GOALS.get(name, (None, ""))
+        good = goal is None or (ratio >= goal if side == "at least" else ratio <= goal)
+        missed += not good
+        said = "" if goal is None else f"goal {side} {goal:g}" + ("" if good else "  MISSED")
+        print(f"{name:32} {ratio:9.3f}  {said}")
+    return int(missed > 0)
+
+
+class Bench:
+    """The base, its hypernetwork and the documents."""
+
+    def __init__(self, model: GeneratorModel, task: Any, documents: list[Any]) -> None:
+        self.model, self.task, self.documents = model, task, documents
+        self.sampling = Sampling(task.max_new_tokens, 0.0, 1.0, task.stop)
+        self.engine = HFEngine(model.base, model.tokenizer)
+
+    def internalise(self) -> dict[str, float]:
+        """Seconds a document by both ways, to the same accuracy."""
+        write = statistics.median(self._timed(lambda one=one: self._write(one.text)) for one in self.documents)
+        wanted = self._accuracy(self.model)
+        tokens = statistics.median(len(encode(self.model.tokenizer, one.text)) for one in self.documents)
+        print(
+            f"{len(self.documents)} documents of {tokens:.0f} tokens (median); accuracy on their questions {wanted:.3f}"
+        )
+        print(f"hypernetwork {1e3 * write:.1f} ms a document")
+        known = [self._known(one) for one in self.documents]
+        teacher = statistics.median(self._timed(lambda one=one: self._known(one)) for one in self.documents)
+        best: tuple[int, float] | None = None
+        for rate in RATES:
+            updates = self._updates_until(known, wanted, rate, MOST_UPDATES if best is None else best[0])
+            best = (updates, rate) if updates is not None else best
+        if best is None:
+            raise SystemExit(f"distillation did not reach {wanted:.3f} in {MOST_UPDATES} updates at any of {RATES}")
+        update = statistics.median(self._update_seconds(one, best[1]) for one in known)
+        whole = teacher + best[0] * update
+        print(
+            f"distillation {1e3 * whole:.1f} ms a document: teacher {1e3 * teacher:.1f} ms, "
+            f"{best[0]} updates of {1e3 * update:.1f} ms at {best[1]:g}"
+        )
+        return {"distillation / hypernetwork": whole / write}
+
+    def follow_up(self, repeats: int, base: Any) -> dict[str, float]:
+        """Seconds a question with each way to know the document, and bytes of key-value cache and adapter."""
+        import tempfile
+
+        document = self.documents[0]
+        item = document.items[0]
+        asked, told = self.task.prompt_with(item, ""), self.task.prompt_with(item, document.text)
+        adapters = self._write(document.text)
+        with tempfile.TemporaryDirectory() as folder:
+            adapters.adapter(0, base.name).write(Path(folder))
+            whole = merged(open_adapter(base.model().eval(), Path(folder)))
+        engines = {"no document": self.engine, "merged": HFEngine(whole, self.model.tokenizer)}
+        ways: dict[str, Way] = {
+            name: (nullcontext, lambda engine=engine: engine.generate([asked], self._four, 0))
+            for name, engine in engines.items()
+        }
+        ways["in the prompt"] = (nullcontext, lambda: self.engine.generate([told], self._four, 0))
+        beside = lambda: self.model.applied(adapters)  # noqa: E731 - one of four of a kind
+        ways["applied"] = (beside, lambda: self.engine.generate([asked], self._four, 0))
+        seconds = _alternate(ways, repeats)
+        size = torch.finfo(self.model.base.dtype).bits // 8
+        each = kv_bytes_per_token(self.model.base.config, size)
+        lengths = [len(encode(self.model.tokenizer, prompt)) for prompt in (asked, told)]
+        adapter = sum(part.numel() for side in (adapters.down, adapters.up) for part in side.values()) * size
+        print(
+            f"cache of a follow-up question: {each * lengths[0]:,} bytes, {each * lengths[1]:,} with the document in "
+            f"its prompt ({each:,} a token); the adapter has {adapter:,} bytes"
+        )
+        return {f"{name} / no document": one / seconds["no document"] for name, one in seconds.items()} | {
+            "cache with document / without": lengths[1] / lengths[0]
+        }
+
+    @property
+    def _four(self) -> Sampling:
+        return Sampling(4, 0.0, 1.0, None)
+
+    def _write(self, text: str) -> Any:
+        with torch.inference_mode():
+            return self.model.write([text])
+
+    def _accuracy(self, model: GeneratorModel) -> float:
+        """Of every document's own adapter on all its questions."""
+        items = [(item, one.text) for one in self.documents for item in one.items]
+        prompts = [self.task.prompt_with(item, "") for item, _ in items]
+        engine = AdaptedEngine(model, model.tokenizer)
+        answers = engine.generate(prompts, [text for _, text in items], self.sampling, 0)
+        right = [self.task.grade(item, answer.text).correct for (item, _), answer in zip(items, answers, strict=True)]
+        return sum(right) / len(right)
+
+    def _known(self, document: Any) -> Known:
+        tokenizer, task = self.model.tokenizer, self.task
+        told = [task.prompt_with(item, document.text) for item in document.items]
+        answers = [one.token_ids for one in self.engine.generate(told, self.sampling, 0)]
+        likely = likeliest(self.model.base, [encode(tokenizer, one) for one in told], answers, TOP)
+        prompts = [encode(tokenizer, task.prompt_with(item, "")) for item in document.items]
+        return Known(document.text, document.items, prompts, answers, likely)
+
+    def _table(self, known: list[Known]) -> tuple[GeneratorModel, torch.optim.Optimizer]:
+        targets = self.model.hypernetwork.configuration["targets"]
+        table = build_generator("document-table", self.model.base, {"targets": targets, "rank": RANK, "alpha": ALPHA})
+        table.hold([one.text for one in known], 0)
+        made = GeneratorModel("document-table", self.model.base, table, self.model.tokenizer)
+        return made, torch.optim.AdamW(table.parameters(), lr=1.0, weight_decay=0.0)
+
+    def _updates_until(self, known: list[Known], wanted: float, rate: float, most: int) -> int | None:
+        """Updates after which distillation is as right; documents side by side, each by its own gradient alone."""
+        table, optimiser = self._table(known)
+        for number in range(1, most):
+            self._update(table, optimiser, known, rate)
+            if number % CHECKED_EVERY == 0 and self._accuracy(table) >= wanted:
+                return number
+        return None
+
+    def _update_seconds(self, known: Known, rate: float) -> float:
+        """One update of one document alone."""
+        table, optimiser = self._table([known])
+        self._update(table, optimiser, [known], rate)
+        return statistics.median(self._timed(lambda: self._update(table, optimiser, [known], rate)) for _ in range(3))
+
+    def _update(self, table: GeneratorModel, optimiser: Any, known: list[Known], rate: float) -> None:
+        optimiser.param_groups[0]["lr"] = rate
+        rows = answer_rows(
+            [prompt for one in known for prompt in one.prompts], [answer for one in known for answer in one.answers],
+            table.base.device,
+        )  # fmt: skip
+        owner = torch.tensor([at for at, one in enumerate(known) for _ in one.prompts])
+        with table.applied(table.write([one.text for one in known])) as layout:
+            layout.arrange(owner)
+            logits = rows.logits(table)
+        likely = [pair for one in known for pair in one.likely]
+        ids = torch.tensor([place for ids, _ in likely for place in ids])
+        logprobs = torch.tensor([place for _, values in likely for place in values])
+        question = torch.repeat_interleave(torch.arange(len(owner)), torch.tensor(rows.lengths))
+        mean_of_means(cross_entropy(logits, ids, logprobs), question, owner).backward()
+        optimiser.step()
+        optimiser.zero_grad()
+
+    def _timed(self, work: Callable[[], Any]) -> float:
+        start = time.perf_counter()
+        work()
+        return time.perf_counter() - start
+
+
+def kv_bytes_per_token(config: Any, size: int) -> int:
+    """Bytes of keys and values that a token leaves in the cache: 2 x layers x key heads x head width x bytes."""
+    text = config.get_text_config()
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    return int(2 * text.num_hidden_layers * heads * width * size)
+
+
+def _alternate(ways: dict[str, Way], repeats: int) -> dict[str, float]:
+    """Median seconds of each way, in turn; what must be put in place before it is not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(repeats + 1):
+        for name, (context, work) in ways.items():
+            with context():
+                start = time.perf_counter()
+                work()
+                if number:  # the first round warms up
+                    seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(found) for name, found in seconds.items()}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,94 @@
+"""Which documents an update is about, how each is cut, and which of its questions are asked.
+
+All of it follows from the update's number and from whether the first phase is over. In the first phase a generator is
+given documents that fit into one chunk, as far as there are any, uncut; then all of them, each in a drawn number of
+chunks. Every document has its turn once a pass.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from methods.generators.chunks import drawn_count
+from methods.objectives.document_questions import Asked
+
+if TYPE_CHECKING:
+    from harness.context import StageContext
+
+
+class DocumentBatches:
+    """Draws `rows` documents an update from `asked`, with at most `questions` of each."""
+
+    def __init__(
+        self,
+        stage: StageContext,
+        asked: Sequence[Asked],
+        rows: int,
+        questions: int,
+        alone: float = 0.0,
+        most_chunks: int = 1,
+        shortest: int = 1,
+    ) -> None:
+        """Until `alone` of the stage's budget is spent, its first phase lasts; 0 is none."""
+        self.stage, self.asked, self.rows, self.questions = stage, asked, rows, questions
+        self.alone, self.most_chunks, self.shortest = alone, most_chunks, shortest
+        self._reads = hasattr(stage.policy.model.hypernetwork, "chunks")
+
+    def batch(self, number: int) -> dict[str, Any]:
+        """Lists with one entry a document: `texts` or `chunks`, which are read, and `questions`."""
+        first = self.stage.spent() < self.alone
+        places = self._turn(self._short if first else range(len(self.asked)), number)
+        read = [self.asked[self._read[place]].text for place in places]
+        drawn = [random.Random(self.stage.seed("document", number, turn)) for turn in range(len(places))]
+        asked = [
+            rng.sample(self.asked[place].questions, min(self.questions, len(self.asked[place].questions)))
+            for rng, place in zip(drawn, places, strict=True)
+        ]
+        if not self._reads:
+            return {"texts": read, "questions": asked}
+        most = 1 if first else self.most_chunks
+        return {
+            "chunks": [self._cut(text, rng, most) for rng, text in zip(drawn, read, strict=True)],
+            "questions": asked,
+        }
+
+    def _turn(self, pool: Sequence[int], number: int) -> list[int]:
+        """The next documents of a walk through `pool` in an order that is drawn anew every pass."""
+        count = min(self.rows, len(pool))
+        chosen, order = [], {}
+        for position in range(number * count, (number + 1) * count):
+            turn, place = divmod(position, len(pool))
+            if turn not in order:
+                order[turn] = random.Random(self.stage.seed("data", turn)).sample(range(len(pool)), len(pool))
+            chosen.append(pool[order[turn][place]])
+        return chosen
+
+    def _cut(self, text: str, rng: random.Random, most: int) -> list[list[int]]:
+        model = self.stage.policy.model
+        tokens = len(model.tokenizer(text, add_special_tokens=False).input_ids)
+        chunks: list[list[int]] = model.hypernetwork.chunks(
+            model.tokenizer, text, drawn_count(rng, most, tokens, self.shortest)
+        )
+        return chunks
+
+    @cached_property
+    def _short(self) -> Sequence[int]:
+        """The documents of one chunk; all where there is none."""
+        every = range(len(self.asked))
+        if not self._reads:
+            return every
+        model = self.stage.policy.model
+        chunks = model.hypernetwork.chunks
+        return [place for place in every if len(chunks(model.tokenizer, self.asked[place].text)) == 1] or every
+
+    @cached_property
+    def _read(self) -> Sequence[int]:
+        """Which document the generator is given for each: its own, or under the control `shuffled` another."""
+        order = list(range(len(self.asked)))
+        if self.stage.run.spec.control != "shuffled":
+            return order
+        mixed = random.Random(self.stage.seed("control")).sample(order, len(order))
+        return [other for _, other in sorted(zip(mixed, mixed[1:] + mixed[:1], strict=True))]
