@@ -151,9 +151,7 @@ HypernetworkRate = Annotated[
     float, Field(gt=0), Search(1e-5, 1e-3, log=True), "peak learning rate of AdamW on a hypernetwork"
 ]
 ChunkRank = Annotated[int, Field(ge=1), Search(4, 16, log=True), "ranks that a chunk of a document is given"]
-LayerNames = Annotated[
-    tuple[str, ...], Field(min_length=1), "adapted linear layers by the last part of their names, such as down_proj"
-]
+TargetNames = Annotated[str, "last names of the layers that get adapters, with commas: q_proj,v_proj"]
 LatentSize = Annotated[int, Field(ge=1), "width of the hypernetwork's latents"]
 Latents = Annotated[int, Field(ge=1), "latents that read (a layer, where every layer is written from one state)"]
 HypernetworkBlocks = Annotated[int, Field(ge=0), "blocks of the hypernetwork that read"]

@@ -13,16 +13,16 @@ from harness.contracts import Pipeline, Train
 from harness.registry import method
 from methods.objectives.context_distillation import context_distillation as distil
 from methods.optimisers.adamw import adamw
-from methods.parameterisations.hypernetwork import hypernetwork
+from methods.parameterisations.documents import document_table
 from methods.settings import (
     AdapterLearningRate,
     DocumentsPerStep,
-    LayerNames,
     LoraAlpha,
     Passes,
     QuestionsPerDocument,
     Rank,
     Schedule,
+    TargetNames,
     TopK,
 )
 
@@ -32,7 +32,7 @@ def context_distillation(
     learning_rate: AdapterLearningRate = 1e-4,
     rank: Rank = 8,
     alpha: LoraAlpha = 16.0,
-    targets: LayerNames = ("down_proj",),
+    targets: TargetNames = "down_proj",
     batch_size: DocumentsPerStep = 16,
     questions: QuestionsPerDocument = 16,
     k: TopK = 16,
@@ -40,6 +40,5 @@ def context_distillation(
     schedule: Schedule = "linear",
 ) -> Pipeline:
     """One adapter a document, by gradient steps against the base that sees the document."""
-    table = hypernetwork("document-table", targets=list(targets), rank=rank, alpha=alpha)
     objective = distil(batch_size, None, questions, k, passes=passes)
-    return Pipeline.of(Train(objective, table, adamw(learning_rate, schedule)))
+    return Pipeline.of(Train(objective, document_table(targets, rank, alpha), adamw(learning_rate, schedule)))

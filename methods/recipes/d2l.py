@@ -14,7 +14,7 @@ from harness.registry import method
 from harness.training import Training
 from methods.objectives.context_distillation import context_distillation
 from methods.optimisers.adamw import adamw
-from methods.parameterisations.hypernetwork import hypernetwork
+from methods.parameterisations.documents import doc_to_lora
 from methods.settings import (
     AnswersOf,
     ChunkLength,
@@ -26,13 +26,13 @@ from methods.settings import (
     HypernetworkRate,
     Latents,
     LatentSize,
-    LayerNames,
     MostChunks,
     QuestionsPerDocument,
     ShortestChunk,
     SinglePhase,
     SizePenalty,
     StateReader,
+    TargetNames,
     TopK,
     TrainingDocuments,
 )
@@ -44,7 +44,7 @@ _COSINE = Training(schedule="cosine", warmup_steps=100)
 def d2l(
     learning_rate: HypernetworkRate = 4e-5,
     rank: ChunkRank = 8,
-    targets: LayerNames = ("down_proj",),
+    targets: TargetNames = "down_proj",
     latent: LatentSize = 512,
     latents: Latents = 8,
     blocks: HypernetworkBlocks = 8,
@@ -66,8 +66,5 @@ def d2l(
     objective = context_distillation(
         batch_size, documents, questions, k, answers, most_chunks=most_chunks, shortest=shortest, alone=alone, l1=l1
     )
-    network = hypernetwork(
-        "doc-to-lora", targets=list(targets), longest=longest, together=together, reader=reader, rank=rank,
-        latent=latent, latents=latents, blocks=blocks, heads=heads,
-    )  # fmt: skip
+    network = doc_to_lora(targets, rank, latent, latents, blocks, heads, reader, longest, together)
     return Pipeline.of(Train(objective, network, adamw(learning_rate), training=_COSINE))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ from harness.engines.adapted import AdaptedEngine
 from harness.errors import UserError
 from harness.generators import build_generator
 from harness.policy import digest_of
-from harness.registry import load_method, load_task
+from harness.registry import find_task, load_method, load_task
+from harness.spec import EvaluationProtocol
 from methods.objectives.context_distillation import mean_size
 from methods.objectives.document_batches import DocumentBatches
 from methods.objectives.document_questions import asked_about
@@ -23,6 +25,7 @@ from methods.objectives.rows_of_answers import answer_rows
 from methods.objectives.top_k import cross_entropy, mean_of_means, top_k
 from methods.optimisers.adamw import adamw
 from tasks.facts.document import Document
+from tests.conftest import make_spec, run_to_end
 
 MakeStage = Callable[..., Any]
 
@@ -204,3 +207,13 @@ def test_each_distilled_document_has_its_own_adapter_and_no_other_is_written_for
     again = build_generator("document-table", model.base, dict(model.hypernetwork.configuration))
     again.load_state_dict(model.hypernetwork.state_dict())
     assert torch.equal(again.write(model.base, None, ["one"]).up[name][0], model.hypernetwork.up[0][0])
+
+
+@pytest.mark.parametrize("method", ["d2l", "context-distillation"])
+def test_documents_of_a_folder_in_squad_s_format(method: str, runs: Path) -> None:
+    data = {"data": str(Path(__file__).parents[1] / "tasks/data/squad"), "context": "none"}
+    protocol = EvaluationProtocol(split="test", items=6, curve_points=0)
+    spec = make_spec(method, steps=2, evaluation=protocol)
+    spec = spec.model_copy(update={"task": find_task("facts").resolve(data)})
+    result = run_to_end(spec, runs).read_result()
+    assert result.meters.steps == 2 and {"exact", "f1", "mismatched"} <= set(result.score.measures)

@@ -14,6 +14,8 @@ from harness.errors import UserError
 from harness.generated import GeneratedAdapters
 from harness.generator_model import GeneratorModel
 from harness.models import load_model
+from harness.plan import refusal
+from harness.registry import load_method, load_task
 from methods.generators.document_generator import DocumentGenerator
 from methods.generators.document_network import DocumentNetwork, DocumentShape
 from methods.generators.reading import read
@@ -251,3 +253,22 @@ def test_sizes_that_cannot_be_are_refused_in_a_sentence() -> None:
         generator(longest=1025)
     with pytest.raises(UserError, match="latent 32 does not divide into 3 heads"):
         generator(heads=3)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"targets": "down_proj,dwn"}, "lab-reader has no layer called 'dwn'; there are down_proj, gate_proj"),
+        ({"longest": 2000}, "chunks of 2000 tokens are longer than the window of lab-reader, 1024"),
+        ({"latent": 30}, "latent 30 does not divide into 4 heads"),
+    ],
+)
+def test_what_cannot_be_is_refused_when_it_is_planned(given: dict[str, object], said: str) -> None:
+    task, model = load_task("facts"), load_model("lab-reader").reference()
+    assert refusal(load_method("d2l"), task, model) is None
+    assert said in str(refusal(load_method("d2l", **given), task, model))
+
+
+def test_a_task_without_documents_is_refused() -> None:
+    said = str(refusal(load_method("d2l"), load_task("countdown"), load_model("lab").reference()))
+    assert "'context-distillation' needs documents" in said
