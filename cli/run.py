@@ -50,7 +50,9 @@ def run(
     temperature: Annotated[float, typer.Option(help="0 is greedy.", rich_help_panel=_EVALUATION)] = 0.0,
     top_p: Annotated[float, typer.Option(help="Nucleus.", rich_help_panel=_EVALUATION)] = 1.0,
     max_new_tokens: Annotated[int | None, typer.Option(help="Tokens.", rich_help_panel=_EVALUATION)] = None,
-    engine: Annotated[str, typer.Option(help="Engine.", rich_help_panel=_EVALUATION)] = "hf",
+    engine: Annotated[
+        str | None, typer.Option(help="hf or vllm; vllm by itself with CUDA and vLLM.", rich_help_panel=_EVALUATION)
+    ] = None,
     curve_points: Annotated[int, typer.Option(help="Points on val.", rich_help_panel=_EVALUATION)] = 4,
     curve_items: Annotated[int, typer.Option(help="Questions a point.", rich_help_panel=_EVALUATION)] = 100,
     retention: Annotated[
@@ -63,6 +65,7 @@ def run(
     """Run one method on one task; an identical run that is finished is shown, not repeated."""
     from cli.places import require_writable
     from cli.settings import settings
+    from harness.engines.choice import default_engine
     from harness.executors.local import LocalExecutor
     from sweeps.jobs import Jobs
 
@@ -81,7 +84,7 @@ def run(
         "temperature": temperature,
         "top_p": top_p,
         "max_new_tokens": max_new_tokens,
-        "engine": engine,
+        "engine": engine or default_engine(),
         "curve_points": curve_points,
         "curve_items": curve_items,
         "retention": _retention(retention),

@@ -24,7 +24,7 @@ from harness.contracts import Completion, Item, Parameterisation, Prompt, Sampli
 from harness.control import Controlled
 from harness.diagnosis import likely_cause
 from harness.early_stopping import BestPoint
-from harness.engines.hf import HFEngine
+from harness.engines.choice import engine_of
 from harness.errors import Pruned, is_out_of_memory
 from harness.evaluate import evaluate
 from harness.events import EventLog, read_events
@@ -196,7 +196,7 @@ class StageContext:
         while True:
             rows = self.generation_rows
             try:
-                return HFEngine(self.policy.model, self.policy.tokenizer, rows).generate(prompts, sampling, seed)
+                return engine_of(self.run.spec.evaluation.engine, self.policy, rows).generate(prompts, sampling, seed)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or rows == 1:
                     raise

