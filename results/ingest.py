@@ -1,7 +1,8 @@
 """The one collector: run and sweep directories into the database, in one transaction under a file lock.
 
 A run whose content has not changed is left alone, so ingesting twice is ingesting once. `rebuild` starts from nothing;
-the database that results has the same rows. Workers never open the database.
+the database that results has the same rows. What papers report (results.literature) comes in beside the runs. Workers
+never open the database.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import UserError
 from harness.record import all_runs
 from results.database import connect, prepare
+from results.literature import read_papers, read_reported
 from results.rows import content_hash, run_rows, sweep_rows
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ def ingest(runs: Path, database: Path, rebuild: bool = False) -> IngestSummary:
             connection.execute("BEGIN")
             summary = _ingest_runs(connection, runs)
             _ingest_sweeps(connection, runs)
+            _ingest_reported(connection)
             connection.execute("COMMIT")
             return summary
         finally:
@@ -89,6 +92,12 @@ def _ingest_sweeps(connection: duckdb.DuckDBPyConnection, runs: Path) -> None:
     for path in sorted(runs.glob("sweeps/*/sweep.json")):
         for table, rows in sweep_rows(path.parent, runs).items():
             _insert(connection, table, rows)
+
+
+def _ingest_reported(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute((Path(__file__).parent / "reported.sql").read_text())
+    _insert(connection, "papers", [paper.model_dump() for paper in read_papers().values()])
+    _insert(connection, "reported", [figure.model_dump() for figure in read_reported()])
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, Any]]) -> None:
