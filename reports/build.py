@@ -16,8 +16,9 @@ from markupsafe import Markup
 from harness.atomic import write_text
 from reports import contents
 from reports.comparison import compare
-from reports.figures import Figure, draw_figures
-from reports.headline import headline, task_text
+from reports.figures import FEW, draw_figures
+from reports.headline import headline, title
+from reports.panel import Figure
 from reports.retention import retention
 from reports.search import search
 from reports.stages import stages
@@ -68,12 +69,13 @@ def _parts(data: SweepData) -> tuple[dict[str, Any], list[Figure]]:
     }
     parts = {
         "name": data.sweep["sweep"],
-        "title": f"{task_text(data)}: {', '.join(method.name for method in data.methods)}",
+        "title": title(data),
         "headline": headline(data),
         "finished": data.sweep["finished"],
         "verdict": verdict(comparison),
         "leaderboard": contents.leaderboard(comparison),
         "pairwise": contents.pairwise(comparison),
+        "many": len(data.methods) > FEW,
         "quality": contents.answers_quality(comparison),
         "measures": contents.measures(comparison),
         "retention": retention(comparison),

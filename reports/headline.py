@@ -7,6 +7,7 @@ from typing import Any
 from reports.numbers import count, setting
 from reports.sweep_data import SweepData
 
+_NAMED = 10
 _UNITS = {"flops": "FLOPs", "device_seconds": "device seconds"}
 
 
@@ -16,6 +17,12 @@ def headline(data: SweepData) -> str:
     seeds = max((len(method.seeds) for method in data.methods), default=0)
     parts = [task_text(data), sweep["model"], budget_text(sweep["budget"]), _protocol(seeds, sweep["final_evaluation"])]
     return " · ".join(parts)
+
+
+def title(data: SweepData) -> str:
+    """`countdown (level L2): base, sft, grpo`, or how many methods where there are more than a line can name."""
+    names = [method.name for method in data.methods]
+    return f"{task_text(data)}: {', '.join(names) if len(names) <= _NAMED else f'{len(names)} methods'}"
 
 
 def task_text(data: SweepData) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from reports.comparison import BASELINE, SEEDS_TO_RANK, Comparison, Standing
 from reports.numbers import interval, points
 
+_NAMED = 4
+"""Methods that the first sentence names among those tied with the best."""
+
 
 def verdict(comparison: Comparison) -> list[str]:
     """One to four sentences; the first is the answer."""
@@ -32,7 +35,9 @@ def _leader(ranked: list[Standing], comparison: Comparison) -> str:
     contrasts = [c for one in rest if (c := comparison.contrast(name, one.method.name)) is not None]
     ties = [f"{c.second} (difference {interval(c.difference)} points)" for c in contrasts if c.tied]
     if ties:
-        return f"{head}; adjusted for several comparisons, it is tied with {_listed(ties)}."
+        more = [f"{len(ties) - _NAMED} others"] if len(ties) > _NAMED + 1 else []
+        shown = ties[:_NAMED] if more else ties
+        return f"{head}; adjusted for several comparisons, it is tied with {_listed(shown + more)}."
     return (
         f"{head}, ahead of every other method; the next is {contrasts[0].second}, "
         f"{interval(contrasts[0].difference)} points behind."
@@ -54,7 +59,8 @@ def _base(ranked: list[Standing]) -> list[str]:
         place.append(text)
     sentences = [f"Over the untuned base, in points: {_listed(better)}."] if better else []
     sentences += [f"Worse than the untuned base: {_listed(worse)}."] if worse else []
-    sentences += [f"Not surely different from the untuned base: {_listed(same)}."] if same else []
+    adjusted = f" (adjusted for {len(versus)} comparisons; the intervals are not)" if len(versus) > 1 else ""
+    sentences += [f"Not surely different from the untuned base: {_listed(same)}{adjusted}."] if same else []
     return sentences
 
 
