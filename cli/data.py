@@ -46,6 +46,9 @@ def report(
     runs: Runs = RUNS,
     database: Database = DATABASE,
     out: Out = OUT,
+    note: Annotated[
+        str | None, typer.Option("--note", help="A remark for readers, shown at the top: what the figures cannot say.")
+    ] = None,
 ) -> None:
     """Write the report of a sweep from the database, and print its leaderboard."""
     from cli.places import require_writable
@@ -55,7 +58,7 @@ def report(
     from reports.build import write_report
     from reports.leaderboard import leaderboard_text
 
-    written = write_report(database, name, out)
+    written = write_report(database, name, out, note)
     terminal = console()
     terminal.print(leaderboard_text(database, name, terminal.width), markup=False, highlight=False, soft_wrap=True)
     terminal.print(f"Report: {written.html}", markup=False, highlight=False, soft_wrap=True)

@@ -6,6 +6,7 @@ Everything comes from the database; the same database gives the same bytes. File
 from __future__ import annotations
 
 import base64
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,13 +37,13 @@ class Report:
     markdown: Path
 
 
-def write_report(database: Path, sweep: str, out: Path) -> Report:
+def write_report(database: Path, sweep: str, out: Path, note: str | None = None) -> Report:
     """Write `<out>/<sweep>.html`, `<out>/<sweep>.md` and `<out>/<sweep>/*.svg`.
 
-    Raises UserError if the database or the sweep is not there.
+    `note` is a remark of whoever publishes it, shown as that. Raises UserError where database or sweep are missing.
     """
     data = read_sweep_data(database, sweep)
-    parts, figures = _parts(data)
+    parts, figures = _parts(data, note)
     report = Report(out / f"{sweep}.html", out / f"{sweep}.md")
     (out / sweep).mkdir(parents=True, exist_ok=True)
     for figure in figures:
@@ -58,7 +59,7 @@ def write_report(database: Path, sweep: str, out: Path) -> Report:
     return report
 
 
-def _parts(data: SweepData) -> tuple[dict[str, Any], list[Figure]]:
+def _parts(data: SweepData, note: str | None) -> tuple[dict[str, Any], list[Figure]]:
     comparison = compare(data)
     figures = draw_figures(data, comparison)
     shown = {
@@ -71,6 +72,7 @@ def _parts(data: SweepData) -> tuple[dict[str, Any], list[Figure]]:
         "name": data.sweep["sweep"],
         "title": title(data),
         "headline": headline(data),
+        "note": note,
         "finished": data.sweep["finished"],
         "verdict": verdict(comparison),
         "leaderboard": contents.leaderboard(comparison),
@@ -87,13 +89,17 @@ def _parts(data: SweepData) -> tuple[dict[str, Any], list[Figure]]:
         "run_list": contents.run_list(data),
         "figures": shown,
         "answers": data.answers,
-        "commands": [*data.sweep["commands"], f"beyondrl report {data.sweep['sweep']}"],
+        "commands": [*data.sweep["commands"], _command(data.sweep["sweep"], note)],
         "source": data.sweep["source"],
         "model": data.sweep["model"],
         "revision": data.sweep["revision"],
         "identity": data.sweep["identity"],
     }
     return parts, figures
+
+
+def _command(sweep: str, note: str | None) -> str:
+    return shlex.join(["beyondrl", "report", sweep, *(("--note", note) if note else ())])
 
 
 def _data_uri(svg: str) -> str:

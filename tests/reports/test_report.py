@@ -128,3 +128,10 @@ def test_every_stage_of_a_pipeline_has_its_line(report: Report, database: Path) 
 def test_a_cell_cannot_break_a_table() -> None:
     table = Table("t", ["method", "x"], [["a|b\nc", "<script>"]])
     assert "a\\|b c" in table.markdown() and "&lt;script&gt;" in table.html()
+
+
+def test_a_note_is_shown_and_is_in_the_command_that_makes_it_again(database: Path, tmp_path: Path) -> None:
+    report = write_report(database, "small", tmp_path, "It's <b>only</b> a try.")
+    for text in (report.html.read_text(), report.markdown.read_text()):
+        assert "a try." in text and "beyondrl report small --note" in text
+    assert "<b>only" not in report.html.read_text()
