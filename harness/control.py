@@ -35,11 +35,13 @@ class Controlled:
     def items(self, split: str, n: int | None = None) -> Sequence[Item]:
         """The task's own items."""
         found = self.task.items(split, n)
-        if self.control == "shuffled" and split == "train" and len(found) > 1:
-            order = random.Random(self.seed).sample(range(len(found)), len(found))
-            self._stranger = {
-                found[one].id: found[other] for one, other in zip(order, order[1:] + order[:1], strict=True)
-            }
+        self._estrange(split, found)
+        return found
+
+    def described(self, split: str, n: int | None = None) -> Sequence[Any]:
+        """The task's own described tasks, only where it has some; demonstrations are those of strangers there too."""
+        found: Sequence[Any] = self.task.described(split, n)  # type: ignore[attr-defined]
+        self._estrange(split, [item for one in found for item in one.items])
         return found
 
     def prompt(self, item: Item) -> Prompt:
@@ -67,6 +69,13 @@ class Controlled:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.task, name)
+
+    def _estrange(self, split: str, found: Sequence[Item]) -> None:
+        if self.control == "shuffled" and split == "train" and len(found) > 1:
+            order = random.Random(self.seed).sample(range(len(found)), len(found))
+            self._stranger = {
+                found[one].id: found[other] for one, other in zip(order, order[1:] + order[:1], strict=True)
+            }
 
     def _coin(self, item: Item, text: str) -> bool:
         told = f"{self.seed}\0{item.id}\0{text}".encode(errors="surrogatepass")

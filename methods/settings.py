@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from harness.parameters import DataPath, Scaled, Search
+from methods.generators.library import LibraryPath
 from methods.objectives.replay import ReplaySource
 from methods.objectives.teacher import TeacherName
 from methods.objectives.traces import TracePath
@@ -116,7 +117,7 @@ Margin = Annotated[float, Field(ge=0), Search(0.3, 3.0, log=True), "SimPO's gamm
 OddsWeight = Annotated[float, Field(ge=0), Search(0.05, 1.0, log=True), "ORPO's lambda: weight of the odds ratio"]
 Tries = Annotated[int, Field(ge=2, le=1024), "answers sampled a question"]
 Targets = Annotated[
-    Literal["all-linear", "attention"], "adapted layers: all linear ones but the head, or those of the attention blocks"
+    str, "adapted layers: all-linear (but the head), attention (blocks), or their last names: q_proj,v_proj"
 ]
 Match = Annotated[
     str,
@@ -176,3 +177,22 @@ AnswersOf = Annotated[
     Literal["teacher", "gold"], "learnt along the base's own answers with the document, or the task's gold ones"
 ]
 SizePenalty = Annotated[float, Field(ge=0), "weight of the mean absolute entry of the generated factors"]
+GeneratorSize = Annotated[
+    Literal["S", "M", "L"], Search(choices=("S", "M", "L")), "whole factors, factors apart, or row by row"
+]
+Latent = Annotated[
+    int, Field(ge=8, multiple_of=4), "width of the hypernetwork's trunk; its hidden layers have 4 times it"
+]
+TextEncoder = Annotated[str, "what reads the text: base (the base model's states), or a sentence-transformers model"]
+Pooling = Annotated[
+    Literal["last", "mean", "layers"],
+    "the base's states as one vector: the last token's, the mean over tokens, or the means of all layers side by side",
+]
+TasksPerStep = Annotated[int, Field(ge=1), "different tasks an update"]
+PointsPerTask = Annotated[int, Field(ge=1), "demonstrations of each task an update, each with a description of its own"]
+DescribedExamples = Annotated[int, Field(ge=1), "training items used (of a folder of tasks: its first so many tasks)"]
+Smoothing = Annotated[float, Field(ge=0, lt=1), "label smoothing: share of the target spread over the vocabulary"]
+Penalty = Annotated[float, Field(ge=0), "weight of the mean square of the generated factors"]
+Library = Annotated[
+    str | None, LibraryPath(), "runs directory with finished adapters of one described task each; to be named"
+]

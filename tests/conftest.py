@@ -112,6 +112,12 @@ QUICK: dict[str, dict[str, object]] = {
         "population": 4, "prompts": 12, "examples": 16, "sigma": 0.05, "batch_size": 4, "learning_rate": 1e-3,
         "sft_share": 0.5,
     },
+    "t2l": {
+        "learning_rate": 2e-3, "tasks_per_step": 4, "examples": 64, "latent": 16, "rank": 2, "pooling": "mean",
+    },
+    "t2l-reconstruction": {"learning_rate": 1e-2, "examples": 64, "latent": 16, "rank": 2, "pooling": "mean"},
+    "t2l-sft": {"examples": 16, "batch_size": 4, "learning_rate": 1e-3, "text": "reverse the line."},
+    "t2l-es": {"population": 4, "prompts": 32, "examples": 64, "sigma": 0.1, "text": "reverse the line."},
     "sft-grpo": {
         "group_size": 4, "prompts_per_step": 4, "learning_rate": 1e-3, "grpo_learning_rate": 1e-3, "examples": 32,
         "batch_size": 4, "sft_share": 0.5,
@@ -136,12 +142,14 @@ QUICK_PARTS: dict[str, dict[str, object]] = {
 """The same for parameterisations and optimisers, used in a composition like `lora+sft`."""
 LEARN_FROM = {"distill-seq": "teacher", "distill-onpolicy": "teacher", "distill-trace": "traces"}
 """Methods that learn from another run, and the parameter that names it."""
-TEXTS: dict[str, tuple[str, dict[str, object]]] = {
-    "in-context": ("instructions", {"level": "seen", "context": "none"}),
-    "d2l": ("facts", {"level": "F0", "context": "none"}),
-    "context-distillation": ("facts", {"level": "F0", "context": "none"}),
-}
+_DESCRIBED: tuple[str, dict[str, object]] = ("instructions", {"level": "seen", "context": "none"})
+_DOCUMENT: tuple[str, dict[str, object]] = ("facts", {"level": "F0", "context": "none"})
+TEXTS = dict.fromkeys(("in-context", "t2l", "t2l-reconstruction", "t2l-sft", "t2l-es"), _DESCRIBED) | dict.fromkeys(
+    ("d2l", "context-distillation"), _DOCUMENT
+)
 """Methods for items that come with texts, and the task that they are tried on, with the model that can read it."""
+GO_ON_FROM_TEXT = ("t2l-sft", "t2l-es")
+"""Methods that start from what a trained generator writes."""
 STEPS = {"r1": 5}
 """Updates of a short run, where four are too few: one a stage, and two in the last."""
 PROTOCOL = EvaluationProtocol(split="val", items=6, max_new_tokens=40, curve_points=2, curve_items=4)
@@ -169,6 +177,10 @@ def make_spec(
     given, plain = {**quick(method), **parameters}, method.rpartition("+")[2]
     if plain in LEARN_FROM and LEARN_FROM[plain] not in given:
         given[LEARN_FROM[plain]] = str(finished_run().path)
+    if plain in GO_ON_FROM_TEXT and "generator" not in given:
+        given["generator"] = str(generator_run().path)
+    if plain == "t2l-reconstruction" and "library" not in given:
+        given["library"] = str(library())
     tried_on, settings = TEXTS.get(plain, ("countdown", {"level": "L0"})) if task is None else (task, {})
     return RunSpec(
         method=find_method(method).resolve(given),
@@ -243,6 +255,26 @@ def finished_run() -> RunDirectory:
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return run_to_end(make_spec("rft", rounds=1), folder / "runs")
+
+
+@cache
+def generator_run() -> RunDirectory:
+    """A finished short run of Text-to-LoRA, made once."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return run_to_end(make_spec("t2l"), folder / "runs")
+
+
+@cache
+def library() -> Path:
+    """A runs directory with an adapter of each of two described tasks, made once."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for only in ("first+next", "all+mirror"):
+        spec = make_spec("rslora+sft", "lab-reader", task="instructions", rank=2, targets="q_proj,v_proj")
+        described = find_task("instructions").resolve({"level": "seen", "context": "none", "only": only})
+        run_to_end(spec.model_copy(update={"task": described}), folder)
+    return folder
 
 
 class Finished(dict[str, RunDirectory]):

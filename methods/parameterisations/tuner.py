@@ -34,7 +34,7 @@ class Tuner:
     needs_gradient: str | None = None
     """Why it cannot be moved without a gradient, if it cannot."""
     targets: str | None = "all-linear"
-    """`all-linear`, `attention`, or None for a tuner that has no target modules."""
+    """`all-linear`, `attention`, last names with commas, or None for a tuner that has no target modules."""
     largest_rank: int | None = None
     """A rank that no layer's dimensions may fall below, or None."""
     count: Count | None = field(default=None, compare=False)
@@ -63,13 +63,17 @@ class Tuner:
         return dict(self.shown)
 
     def refuses(self, task: Any, model: ModelReference | None) -> str | None:
-        """A rank that a layer's dimensions do not allow, named before anything is computed."""
-        if model is None or self.largest_rank is None:
+        """Layers that are not there, or a rank that a layer's dimensions do not allow, before anything is computed."""
+        if model is None:
             return None
         from harness.models import load_model
 
-        layers = targeted(load_model(model.name).linear_layers(), self.targets or "all-linear")
-        if not layers:
+        every = load_model(model.name).linear_layers()
+        missing = missing_target(every, self.targets)
+        if missing is not None:
+            return f"{model.name} has no layer called {missing!r}; there are {', '.join(last_names(every))}"
+        layers = targeted(every, self.targets or "all-linear")
+        if not layers or self.largest_rank is None:
             return None
         name, (outputs, inputs) = min(layers.items(), key=lambda entry: min(entry[1]))
         if self.largest_rank > min(outputs, inputs):
@@ -81,9 +85,11 @@ class Tuner:
 
 
 def target_modules(model: Any, targets: str) -> str | list[str]:
-    """PEFT's `target_modules`: every linear layer but the head, or those of the attention blocks."""
+    """PEFT's `target_modules`: every linear layer but the head, those of the attention blocks, or those named."""
     if targets == "all-linear":
         return "all-linear"
+    if targets != "attention":
+        return named(targets)
     import torch
     from transformers.pytorch_utils import Conv1D
 
@@ -93,7 +99,32 @@ def target_modules(model: Any, targets: str) -> str | list[str]:
 
 def targeted(layers: LinearLayers, targets: str) -> LinearLayers:
     """The layers of a model's file that `targets` names."""
-    return {name: shape for name, shape in layers.items() if targets == "all-linear" or in_attention(name)}
+    return {name: shape for name, shape in layers.items() if is_target(name, targets)}
+
+
+def is_target(name: str, targets: str) -> bool:
+    """Whether `targets` names the linear layer `name`."""
+    if targets in ("all-linear", "attention"):
+        return targets == "all-linear" or in_attention(name)
+    return name.rpartition(".")[2] in named(targets)
+
+
+def named(targets: str) -> list[str]:
+    """The names in a list with commas."""
+    return [one.strip() for one in targets.split(",") if one.strip()]
+
+
+def last_names(layers: LinearLayers) -> list[str]:
+    """The last parts of the names of linear layers."""
+    return sorted({name.rpartition(".")[2] for name in layers})
+
+
+def missing_target(layers: LinearLayers, targets: str | None) -> str | None:
+    """The first name in a list of targets that no layer of a model's file has; None where nothing is listed."""
+    if targets in (None, "all-linear", "attention") or not layers:
+        return None
+    there = last_names(layers)
+    return next((one for one in named(str(targets)) or [str(targets)] if one not in there), None)
 
 
 def in_attention(name: str) -> bool:
@@ -109,7 +140,7 @@ def layer_shapes(model: Any, targets: str | None) -> list[tuple[int, int]]:
     head = model.get_output_embeddings()
     shapes = []
     for name, module in model.named_modules():
-        if module is head or not (targets != "attention" or in_attention(name)):
+        if module is head or (targets is not None and not is_target(name, targets)):
             continue
         if isinstance(module, torch.nn.Linear):
             shapes.append((module.out_features, module.in_features))

@@ -6,7 +6,8 @@ kind of sentence that no training description has; `examples` gives three solved
 `arithmetic` is another family, on numbers, with operations and wordings held out. What val and test hold out, the
 pre-training of the base models held out too (`tasks.corpus.instructions`). `data` is a folder in the format of
 Super-NaturalInstructions. `context="none"` leaves the description out of the prompt; `described` gives each underlying
-task with its descriptions and items.
+task with its descriptions and items; `only` asks one of them alone, in every split, as a method that learns a single
+task needs it.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ LEVELS = ("seen", "phrasing", "combination", "both", "frame", "examples", "arith
 SPLITS = ("train", "val", "test")
 _SIZES = {"train": 2000, "val": 500, "test": 2000}
 _HELD_SHARES = {"test": 0.7, "val": 0.3}
+_ALONE_SHARES = {"test": 0.3, "val": 0.1, "train": 0.6}
 _SHOTS = 3
 Context = Literal["description", "none"]
 
@@ -56,14 +58,21 @@ class Instructions:
         level: Annotated[str, "what val and test hold out, or another way to say what to do"] = "both",
         context: Annotated[Context, "whether the description stands in the prompt"] = "description",
         data: Annotated[str | None, DataPath(), "folder in the format of Super-NaturalInstructions"] = None,
+        only: Annotated[str | None, "one underlying task by its id (ends+mirror), in all splits"] = None,
     ) -> None:
         if level not in LEVELS:
             raise unknown("level of instructions", level, LEVELS)
-        self.level, self.context, self.data = level, context, data
+        self.level, self.context, self.data, self.only = level, context, data, only
         self.max_new_tokens = 24 if data is None else 128
         draw = _numbers if level == "arithmetic" else _letters
+        if only is not None and data is None:
+            known = arithmetic.NAMES if level == "arithmetic" else tuple(map(str, corpus.TASKS))
+            if only not in known:
+                raise unknown("underlying task of instructions", only, known)
+        setting = level if only is None else f"{level} {only}"
         self._pools = {
-            split: Pool(self.name, self.version, level, partial(draw, level, split), _split, _SIZES) for split in SPLITS
+            split: Pool(self.name, self.version, setting, partial(draw, level, only, split), _split, _SIZES)
+            for split in SPLITS
         }
         self._read: dict[str, list[Described]] | None = None
 
@@ -130,13 +139,29 @@ class Instructions:
     def _folder(self) -> dict[str, list[Described]]:
         if self._read is None:
             self._read = read_described(Path(str(self.data)))
+            if self.only is not None:
+                self._read = _alone(self._read, self.only)
         return self._read
 
 
-def _letters(level: str, split: str, rng: random.Random) -> tuple[str, dict[str, Any]] | None:
+def _alone(read: dict[str, list[Described]], only: str) -> dict[str, list[Described]]:
+    """One task of a folder as a folder: its items by their hash, most of them for training."""
+    known = {one.id: one for there in read.values() for one in there}
+    if only not in known:
+        raise unknown("task in the folder", only, known)
+    parts: dict[str, list[Item]] = {split: [] for split in SPLITS}
+    for item in known[only].items:
+        split = split_of("instructions alone", item.id, _ALONE_SHARES)
+        parts[split].append(Item(item.id, split, item.data))
+    return {split: [Described(only, known[only].descriptions, tuple(items))] for split, items in parts.items()}
+
+
+def _letters(level: str, only: str | None, split: str, rng: random.Random) -> tuple[str, dict[str, Any]] | None:
     """An item on letters. In training nothing is held out; in val and test what the level says."""
     held = split != "train"
     chosen = rng.choice(corpus.HELD_OUT if held and level in ("combination", "both") else corpus.TRAIN)
+    if only is not None:
+        chosen = corpus.Task(*only.split("+"))
     reworded = held and level in ("phrasing", "both")
     description = corpus.describe(rng, chosen, held=reworded, unseen_frame=held and level == "frame")
     letters = corpus.draw_input(rng, probe=held)
@@ -157,11 +182,12 @@ def _letters(level: str, split: str, rng: random.Random) -> tuple[str, dict[str,
     return f"{chosen}|{data['description']}|{letters}|{shots}", data
 
 
-def _numbers(level: str, split: str, rng: random.Random) -> tuple[str, dict[str, Any]] | None:
+def _numbers(level: str, only: str | None, split: str, rng: random.Random) -> tuple[str, dict[str, Any]] | None:
     """An item on numbers: rows are split by their hash, in val and test operations and wordings are held out."""
     row = arithmetic.draw_row(rng)
     held = split != "train"
     chosen = rng.choice(arithmetic.NAMES if held else [n for n in arithmetic.NAMES if n not in arithmetic.HELD_OUT])
+    chosen = chosen if only is None else only
     if split_of("instructions", str(row)) != split:
         return None
     description = rng.choice(arithmetic.descriptions(chosen, held))

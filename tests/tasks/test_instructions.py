@@ -154,3 +154,26 @@ def test_rouge_l_is_the_packages(one: str, other: str) -> None:
     assert rouge_l(one, other) == pytest.approx(RougeScorer(["rougeL"]).score(other, one)["rougeL"].fmeasure)
     assert rouge_l("the cat sat", "the cat sat") == 1.0 and rouge_l("", "x") == 0.0
     assert rouge_l("a b c", "a c") == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize(("level", "only"), [("both", "ends+mirror"), ("arithmetic", "spread")])
+def test_one_underlying_task_alone(level: str, only: str) -> None:
+    """What a single task's own adapter is trained and scored on; held-out tasks have training items then too."""
+    task = load_task("instructions", level=level, only=only)
+    items = {split: task.items(split, 40) for split in ("train", "val", "test")}
+    assert {item.data["task_id"] for there in items.values() for item in there} == {only}
+    assert not {item.id for item in items["train"]} & {item.id for item in items["test"]}
+    assert [one.id for one in task.described("train", 40)] == [only]
+    with pytest.raises(UserError, match="Did you mean"):
+        load_task("instructions", level=level, only=f"{only}s")
+
+
+def test_one_task_of_a_folder_alone() -> None:
+    every = load_task("instructions", data=FOLDER).described("train")
+    only = max(every, key=lambda one: len(one.items))
+    task = load_task("instructions", data=FOLDER, only=only.id)
+    ids = {split: {item.id for item in task.items(split)} for split in ("train", "val", "test")}
+    assert set.union(*ids.values()) == {item.id for item in only.items}
+    assert sum(map(len, ids.values())) == len(only.items)
+    with pytest.raises(UserError, match="No task in the folder"):
+        load_task("instructions", data=FOLDER, only="nothing").items("train")

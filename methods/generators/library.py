@@ -1,0 +1,69 @@
+"""A library of trained task adapters: the finished runs in a runs directory, each with its task's descriptions.
+
+A run of one described task alone (`beyondrl run --method rslora+sft --task instructions -t only=ends+mirror`) is an
+entry: its adapter, and the descriptions that its task gives in training. Unfinished runs and those without an adapter
+are passed over. The weights and tasks of its entries, not its place, are the library's identity.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.adapters import is_adapter
+from harness.errors import UserError
+from harness.lora_files import LoraAdapter
+from harness.parameters import DataPath
+from harness.record import RunDirectory, all_runs
+from harness.spec import ModelReference
+
+
+class LibraryPath(DataPath):
+    """Marks a parameter that names a runs directory; its adapters stand for it."""
+
+    def digest(self, place: Any) -> str:
+        """SHA-256 over the weights and tasks of the runs with an adapter."""
+        digest = hashlib.sha256()
+        for run in _entries(Path(place)):
+            task = run.read_spec().task.content()
+            digest.update(f"{run.read_result().weights_digest} {sorted(task.items())}\n".encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class LibraryEntry:
+    """An adapter and what its task is called in words."""
+
+    run: Path
+    descriptions: tuple[str, ...]
+    adapter: LoraAdapter
+
+
+def read_library(place: str, model: ModelReference, examples: int) -> list[LibraryEntry]:
+    """The entries of a runs directory; UserError for an adapter of another base, or of several described tasks."""
+    from harness.registry import find_task
+
+    found = []
+    for run in _entries(Path(place)):
+        spec = run.read_spec()
+        if spec.model.revision != model.revision:
+            raise UserError(f"The adapter of {run.path} is for {spec.model.name!r}, not for {model.name!r}.")
+        task: Any = find_task(spec.task.name).create(**spec.task.parameters)
+        described = task.described("train", examples) if "descriptions" in task.offers else []
+        if len(described) != 1:
+            raise UserError(
+                f"The run {run.path} learnt {len(described)} described tasks: a library holds runs of one each, "
+                "such as --task instructions -t only=TASK."
+            )
+        found.append(LibraryEntry(run.path, tuple(described[0].descriptions), LoraAdapter.read(run.model)))
+    return found
+
+
+def _entries(place: Path) -> list[RunDirectory]:
+    """The finished runs with an adapter, in a stable order; UserError if there is none."""
+    found = [run for run in all_runs(place) if run.status() == "done" and is_adapter(run.model)]
+    if not found:
+        raise UserError(f"{place} is no runs directory with a finished run that trained an adapter.")
+    return found
