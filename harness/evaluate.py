@@ -69,7 +69,7 @@ def evaluate(
         rows = _likelihood_rows(engine, task, items)
         return _score(split, len(items), 1, rows), rows
     sampling = Sampling(protocol.max_new_tokens or task.max_new_tokens, protocol.temperature, protocol.top_p, task.stop)
-    if policy.kind == "generator" and isinstance(task, TextTask):
+    if policy.kind == "generator" and isinstance(task, TextTask) and not told:
         rows = _generated_rows(spec, task, policy, items, sampling, split, controls)
         return _score(split, len(items), protocol.samples, rows), rows
     shots = _solved_examples(task, few_shot)

@@ -1,4 +1,4 @@
-"""Models by name: shipped lab models, a local transformers directory, or a name on the Hugging Face Hub.
+"""Models by name: shipped lab models, a local directory (a model, an adapter, a generator), or a name on the Hub.
 
 `load_model(name)` resolves a name to files and to the revision that enters a run's identity: the hash of the weights
 for a local directory, the commit for a Hub model. Weights are read only when `.model()` is called. Code that a model
@@ -76,8 +76,8 @@ class ModelHandle:
 
 
 @dataclass(frozen=True)
-class AdapterHandle(ModelHandle):
-    """A PEFT adapter directory as a model: its base with the adapter merged in, or kept on it where it cannot be."""
+class _OnABase(ModelHandle):
+    """What lies in a directory of its own and needs a base model."""
 
     base: ModelHandle
 
@@ -95,6 +95,14 @@ class AdapterHandle(ModelHandle):
     def linear_layers(self) -> LinearLayers:
         return self.base.linear_layers()
 
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        return self.base.tokenizer()
+
+
+@dataclass(frozen=True)
+class AdapterHandle(_OnABase):
+    """A PEFT adapter directory as a model: its base with the adapter merged in, or kept on it where it cannot be."""
+
     def model(self, **options: Any) -> PreTrainedModel:
         from harness.adapters import merged, open_adapter
 
@@ -104,8 +112,15 @@ class AdapterHandle(ModelHandle):
         except UserError:  # what cannot be merged answers the same with its adapter on it; it cannot be trained
             return adapted  # type: ignore[no-any-return]
 
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        return self.base.tokenizer()
+
+@dataclass(frozen=True)
+class TrainedGenerator(_OnABase):
+    """A trained generator as a model: its hypernetwork beside its base, to be scored as it is."""
+
+    def model(self, **options: Any) -> Any:
+        from harness.generators import find_generator
+
+        return find_generator(self.path).open(self.base.model(**options), self.base.tokenizer())
 
 
 def load_model(name: str) -> ModelHandle:
@@ -117,6 +132,8 @@ def load_model(name: str) -> ModelHandle:
     if local.is_dir():
         if (local / "adapter_config.json").exists():
             return _adapter(local)
+        if (trained := _generator(local)) is not None:
+            return trained
         if not (local / "config.json").exists():
             raise UserError(f"{name} holds no config.json, so it is not a transformers model directory.")
         return ModelHandle(str(local), local, _digest(local))
@@ -143,9 +160,25 @@ def _adapter(folder: Path) -> AdapterHandle:
         raise UserError(f"The adapter {folder} does not say which base it was made for (adapter_config.json).")
     base = base_of(folder, str(base_name))
     files = [folder / "adapter_config.json", *sorted(folder.glob("adapter_model.*"))]
+    return AdapterHandle(str(folder), folder, _revision_on(base, files), base)
+
+
+def _generator(place: Path) -> TrainedGenerator | None:
+    """The generator of a run's directory or of its `model`; None if there is none."""
+    from harness.generators import find_generator, generator_folder, is_generator
+
+    folder = Path(str(generator_folder(str(place))))
+    if not is_generator(folder):
+        return None
+    base = find_generator(folder).base()
+    files = sorted(folder.glob("generator.*"))
+    return TrainedGenerator(str(folder), folder, _revision_on(base, files), base)
+
+
+def _revision_on(base: ModelHandle, files: list[Path]) -> str:
+    """What stands for files that need a base, and for that base."""
     own = _digest_of(tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files))
-    revision = hashlib.sha256(f"{base.revision} {own}".encode()).hexdigest()[:16]
-    return AdapterHandle(str(folder), folder, revision, base)
+    return hashlib.sha256(f"{base.revision} {own}".encode()).hexdigest()[:16]
 
 
 def _from_hub(name: str) -> ModelHandle:

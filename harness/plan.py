@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from harness.contracts import Control, LikelihoodTask, Offer, Pipeline, Stage, Task, TaskRefusal, TextTask, Train
@@ -127,6 +128,12 @@ def protocol_probes(evaluation: EvaluationProtocol) -> tuple[Probe, ...]:
 
 def _reason(pipeline: Pipeline, task: Task, model: ModelReference | None) -> tuple[str, str | None] | None:
     """Why not, and a hint where the components themselves suggest one."""
+    if model is not None and (pipeline.stages or pipeline.few_shot or pipeline.repeated):
+        from harness.generators import is_generator
+
+        if is_generator(Path(model.name)):
+            why = f"{model.name} is a generator, which is scored as it is, by base"
+            return f"{why}; to go on from what it writes take generated+METHOD -p generator={model.name}.", ""
     if (pipeline.few_shot or pipeline.repeated) and isinstance(task, LikelihoodTask):
         why = "worked examples" if pipeline.few_shot else "several answers"
         return f"{why} refused: {task.name!r} is scored by likelihoods, nothing is written.", None  # type: ignore[attr-defined]

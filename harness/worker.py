@@ -177,10 +177,12 @@ class _Attempt:
         return self._policy(handle)
 
     def _policy(self, handle: Any) -> Any:
+        from harness.models import TrainedGenerator
         from harness.policy import Policy
 
         device = "cuda" if self.resources.gpus else "cpu"
-        return Policy(handle.model().to(device).eval(), handle.tokenizer(), handle.path)
+        policy = Policy(handle.model().to(device).eval(), handle.tokenizer(), handle.path)
+        return replace(policy, kind="generator") if isinstance(handle, TrainedGenerator) else policy
 
     def _stages(
         self, run: Any, pipeline: Pipeline, policy: Any, checkpoint: tuple[Path, dict[str, Any]] | None

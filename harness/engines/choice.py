@@ -58,6 +58,8 @@ def engine_refusal(pipeline: Pipeline, name: str) -> str | None:
 def engine_of(name: str, policy: Policy, rows: int = 128) -> Engine:
     """The engine that answers with `policy`; `rows` of a batch where the engine does not choose them itself."""
     check_engine(name)
+    if name == "vllm" and policy.kind == "generator":
+        raise UserError("The engine vllm refused: a generator writes an adapter for every question; use the engine hf.")
     if name == "vllm":
         from harness.engines.vllm import VLLMEngine
 

@@ -2,6 +2,7 @@
 
 theta <- theta - rate * grad of -log pi(y | x; W + h_theta(z)): the description z is read by the hypernetwork alone, the
 base never changes (Charakorn et al. 2025, arXiv 2506.06105, section 3.2). The run leaves the generator, not a model.
+Without the weight decay, NEFTune noise and LoRA dropout of the published scripts.
 """
 
 from __future__ import annotations

@@ -21,11 +21,12 @@ from harness.evaluate import evaluate, mismatched
 from harness.generator_model import GeneratorModel
 from harness.generators import find_generator
 from harness.models import load_model
+from harness.plan import refusal
 from harness.policy import Policy
-from harness.registry import load_task
+from harness.registry import load_method, load_task
 from harness.spec import ModelReference
 from methods.parameterisations.generated import Generated
-from tests.conftest import make_spec
+from tests.conftest import make_spec, run_to_end
 from tests.letters import policy, saved
 
 TEXTS = ["add the two ends.", "which is largest?", "reverse", "the whole line, once more"]
@@ -198,3 +199,20 @@ def test_a_task_without_texts_is_answered_by_the_base() -> None:
     made = policy()
     plain = Policy(made.model.base, made.tokenizer, made.start)
     assert evaluate(spec, task, made, "val", 6, few_shot=0) == evaluate(spec, task, plain, "val", 6, few_shot=0)
+
+
+def test_a_trained_generator_is_scored_as_a_model(tmp_path: Path) -> None:
+    """On any level, without training again: the same answers and controls as in the run that trained it."""
+    run = saved(tmp_path)
+    handle = load_model(str(run))
+    assert load_model(str(run / "model")).reference() == handle.reference() != load_model("lab").reference()
+    spec = make_spec("base", model=str(run), task="instructions")
+    done = run_to_end(spec, tmp_path / "runs").read_result()
+    score, _ = evaluate(spec, load_task("instructions"), policy(), "val", 6, few_shot=0, controls=True)
+    assert done.score == score and done.score.measures and not done.stages
+    told = evaluate(spec, load_task("instructions"), policy(), "val", 6, few_shot=0, told=True)
+    base = Policy(load_model("lab").model().eval(), load_model("lab").tokenizer(), load_model("lab").path)
+    assert told == evaluate(spec, load_task("instructions"), base, "val", 6, few_shot=0, told=True)
+    for method in ("sft", "few-shot"):
+        why = refusal(load_method(method), load_task("instructions"), handle.reference())
+        assert why is not None and "is a generator, which is scored as it is, by base" in why

@@ -93,6 +93,20 @@ def test_l_starts_as_the_base_whatever_the_text_and_the_others_do_not() -> None:
                 assert torch.equal(model(IDS).logits, plain) == (size == "L")
 
 
+@pytest.mark.parametrize("size", ["S", "M", "L"])
+def test_every_part_of_every_size_learns(size: str) -> None:
+    made = network(size).model
+    for _ in range(2):  # the trunk has no gradient before the heads have moved
+        adapters = made.write(TEXTS)
+        sum((one - 0.1).square().sum() for bank in (adapters.down, adapters.up) for one in bank.values()).backward()
+        reached = {name for name, p in made.hypernetwork.named_parameters() if p.grad is not None and p.grad.any()}
+        with torch.no_grad():
+            for parameter in made.hypernetwork.parameters():
+                parameter -= 1e-3 * parameter.grad.sign()
+        made.zero_grad()
+    assert reached == {name for name, _ in made.hypernetwork.named_parameters()}
+
+
 @pytest.mark.parametrize(("size", "share"), [("L", 1.0), ("M", math.sqrt(2)), ("S", math.sqrt(2) * math.sqrt(8))])
 def test_heads_start_as_loras_do(size: Any, share: float) -> None:
     """A uniform within 1/sqrt(inputs), shared with B and divided accordingly in M and S; B of L is zero."""
