@@ -177,6 +177,17 @@ def test_every_row_has_a_description_of_its_own_task_and_none_in_its_prompt(tmp_
     assert varied and learnt.batch(2)["texts"] == batch["texts"] != learnt.batch(1)["texts"]
 
 
+def test_a_folder_of_described_tasks_is_learnt_from_alike(tmp_path: Path) -> None:
+    """Super-NaturalInstructions' format: every definition of a task describes it, and the items bring their own."""
+    folder = str(Path(__file__).parents[1] / "tasks" / "data" / "natural_instructions")
+    learnt = Descriptions(stage(tmp_path, network("L"), data=folder), examples=10, tasks=8, points=2)
+    task = load_task("instructions", data=folder, context="none")
+    definitions = {text for one in task.described("train") for text in one.descriptions}
+    batch = learnt.batch(0)
+    assert learnt.rows == 2 * len(learnt.described) and set(batch["texts"]) <= definitions == set(learnt.texts)
+    assert all(task.text(item) in definitions for item in task.items("train"))
+
+
 def test_the_loss_is_a_mean_over_rows_of_a_mean_over_tokens() -> None:
     logits = torch.randn(3, 5, 7)
     targets = torch.tensor([[-100, -100, 1, 2, -100], [-100, 4, 5, 6, 0], [-100, -100, -100, 3, -100]])
