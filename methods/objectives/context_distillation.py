@@ -98,9 +98,10 @@ class ContextDistillation:
         logprobs = torch.tensor([place for one in every for place in one.logprobs], device=device)
         question = torch.repeat_interleave(torch.arange(len(every)), torch.tensor(rows.lengths)).to(device)
         distance = mean_of_means(cross_entropy(logits, ids, logprobs), question, owner)
-        size = mean_size(adapters)
+        with torch.set_grad_enabled(self.l1 > 0 and torch.is_grad_enabled()):
+            size = mean_size(adapters)
         values = {"distance": float(distance.detach()), "adapter_size": float(size.detach())}
-        return distance + self.l1 * size, values
+        return (distance + self.l1 * size if self.l1 else distance), values
 
     def describe(self) -> dict[str, Any]:
         shown: dict[str, Any] = {

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from harness.contracts import Item
 from methods.objectives.rollouts import Row, sampled_once
-from methods.objectives.top_k import top_k
 
 if TYPE_CHECKING:
     from harness.context import StageContext
@@ -113,6 +112,7 @@ def likeliest(
     import torch
 
     from methods.objectives.rows_of_answers import answer_rows
+    from methods.objectives.top_k import top_k
 
     with torch.inference_mode():
         rows = answer_rows(prompts, answers, base.device)
