@@ -99,7 +99,8 @@ def _taught(stage: StageContext, asks: list[_Open], k: int) -> list[Row]:
         answers = [completion.token_ids for completion in completions]
         prompts = [_encode(stage, prompt) for _, prompt in batch]
         stage.charge_forward(sum(len(one) + len(answer) for one, answer in zip(prompts, answers, strict=True)))
-        taught = likeliest(stage.policy.model.base, prompts, answers, k)
+        with stage.run.meters.clock("train"):
+            taught = likeliest(stage.policy.model.base, prompts, answers, k)
         for (number, _), answer, (ids, logprobs) in zip(batch, answers, taught, strict=True):
             rows.append({"ask": number, "answer": answer, "ids": ids, "logprobs": logprobs})
     return sorted(rows, key=lambda row: row["ask"])
