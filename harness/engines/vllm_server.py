@@ -83,7 +83,7 @@ class Server:
 
     def _assert_version(self) -> None:
         held = self.engine.collective_rpc("tell_version")
-        if any(version != self.version for version in held):
+        if not self.version or any(version != self.version for version in held):
             raise RuntimeError(f"vLLM holds weights number {held}, not {self.version} that it was given last")
 
     def _compiled_or_not(self) -> Any:

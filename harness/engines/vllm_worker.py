@@ -17,25 +17,29 @@ class WeightsExtension:
     """Mixed into vLLM's worker class."""
 
     model_runner: Any
+    vllm_config: Any
     held_version: int = 0
     """The number of the weights that are in place; 0 before any came."""
 
     @torch.no_grad()
     def take_weights(self, named: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
         """Copy every weight into place; RuntimeError if the model has one that was not among them."""
+        from vllm.config import set_current_vllm_config
         from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
         from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
 
         self.held_version = 0
         model = self.model_runner.get_model()
         wanted = {name.replace(".base_layer.", ".") for name, _ in model.named_parameters()}
-        initialize_layerwise_reload(model)
-        loaded = model.load_weights(named)
-        finalize_layerwise_reload(model, self.model_runner.model_config)
-        for module in model.modules():
-            if isinstance(module, ParallelLMHead):
-                # A head that is tied to the embedding has its own packed copy on a processor, which no reload renews.
-                module.quant_method.process_weights_after_loading(module)
+        with set_current_vllm_config(self.vllm_config):
+            initialize_layerwise_reload(model)
+            loaded = model.load_weights(named)
+            finalize_layerwise_reload(model, self.model_runner.model_config)
+            for module in model.modules():
+                if isinstance(module, ParallelLMHead):
+                    # A head that is tied to the embedding has a packed copy of its own on a processor, which no
+                    # reload renews.
+                    module.quant_method.process_weights_after_loading(module)
         self.model_runner.reset_lora_state()
         if wanted - loaded:
             raise RuntimeError(f"vLLM's model has {sorted(wanted - loaded)[0]!r}, which the policy did not give")
