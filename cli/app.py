@@ -24,6 +24,7 @@ from cli.listing import list_kind
 from cli.merge import merge
 from cli.regrade import regrade
 from cli.replay import replay
+from cli.reproduce import reproduce
 from cli.run import run
 from cli.squeeze import squeeze
 from cli.sweep import sweep
@@ -50,6 +51,7 @@ app.command("watch")(watch)
 app.command("ingest")(ingest)
 app.command("query")(query)
 app.command("report")(report)
+app.command("reproduce")(reproduce)
 app.command("regrade")(regrade)
 app.command("doctor")(doctor)
 app.command("export")(export)

@@ -9,7 +9,7 @@ from harness.errors import UserError
 
 def settings(given: list[str], option: str, example: str = "rank=8") -> dict[str, Any]:
     """The settings of one option; UserError for one that is no key=value or comes twice."""
-    from sweeps.document import scalar
+    from harness.document import scalar
 
     found: dict[str, Any] = {}
     for text in given:

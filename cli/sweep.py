@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import shlex
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.interrupted import Interrupted
 from cli.options import DATABASE, OUT, RUNS, Database, DryRun, Json, Out, Runs, Slots
 from cli.output import console
+
+if TYPE_CHECKING:
+    from harness.document import Document
+    from sweeps.file import SweepFile
 
 
 def sweep(
@@ -24,42 +30,72 @@ def sweep(
     json: Json = False,
 ) -> None:
     """Run a whole comparison from a sweep file: tuning, final runs, database, report."""
-    from cli.places import nearest_existing, require_writable
     from cli.sweep_files import find_sweep_file
+    from sweeps.file import read_sweep
+
+    parsed, document = read_sweep(find_sweep_file(file))
+    carry_out(parsed, document, ["sweep", file], Places(runs, database, out), slots, dry_run, json)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where runs, database and reports of a sweep are."""
+
+    runs: Path
+    database: Path
+    out: Path
+
+
+def carry_out(
+    parsed: SweepFile,
+    document: Document,
+    words: list[str],
+    places: Places,
+    slots: int | None = None,
+    dry_run: bool = False,
+    json: bool = False,
+    then: Callable[[], None] | None = None,
+) -> None:
+    """Plan a sweep, run what is left of it, ingest and report, and do what comes `then`.
+
+    `words` are the arguments that bring this about; typer.Exit(1) when a run has failed.
+    """
+    from cli.places import nearest_existing, require_writable
     from harness.executors.local import LocalExecutor
     from harness.models import load_model
     from sweeps.controller import Controller
-    from sweeps.file import read_sweep
     from sweeps.plan import make_plan
     from sweeps.plan_table import plan_table
     from sweeps.progress import progress_for
     from sweeps.resolve import resolve
 
-    parsed, document = read_sweep(find_sweep_file(file))
     resolved = resolve(parsed, document, load_model(parsed.model).reference())
     executor = LocalExecutor(slots)
     if not dry_run:
-        require_writable(runs, "--runs")
-        require_writable(database.parent, "--database")
-    plan = make_plan(resolved, runs)
+        require_writable(places.runs, "--runs")
+        require_writable(places.database.parent, "--database")
+    plan = make_plan(resolved, places.runs)
     if json and dry_run:
         _print_json(plan)
         return
     terminal = console()
-    for part in plan_table(plan, executor.slots, shutil.disk_usage(nearest_existing(runs)).free):
+    for part in plan_table(plan, executor.slots, shutil.disk_usage(nearest_existing(places.runs)).free):
         terminal.print(part, highlight=False, soft_wrap=not terminal.is_terminal)
     if dry_run:
         return
-    command = _command(file, runs, database)
+    command = _command(words, places)
+    anywhere = _command(words, Places(RUNS, DATABASE, OUT))
     try:
-        outcome = Controller(resolved, runs, executor, executor.resources, [_command(file, RUNS, DATABASE)]).run(
+        outcome = Controller(resolved, places.runs, executor, executor.resources, [anywhere]).run(
             progress_for(terminal)
         )
     except KeyboardInterrupt:
         raise Interrupted(f"Stopped; what is finished is kept. Go on with: {command}") from None
     if outcome.set_aside is not None:
         terminal.print(f"Another sweep had this name; it is kept as {outcome.set_aside}.", highlight=False)
-    _report(runs, database, out, resolved.name)
+    _report(places, resolved.name)
+    if then is not None:
+        then()
     for method, why in outcome.failures.items():
         terminal.print(f"{method} is incomplete: {why}", markup=False, highlight=False, soft_wrap=True)
     if outcome.failures:
@@ -67,25 +103,27 @@ def sweep(
         raise typer.Exit(1)
 
 
-def _report(runs: Path, database: Path, out: Path, name: str) -> None:
+def _report(places: Places, name: str) -> None:
     from reports.build import write_report
     from reports.leaderboard import leaderboard_text
     from results.ingest import ingest
 
-    ingest(runs, database)
-    report = write_report(database, name, out)
+    ingest(places.runs, places.database)
+    report = write_report(places.database, name, places.out)
     terminal = console()
-    terminal.print(leaderboard_text(database, name, terminal.width), markup=False, highlight=False, soft_wrap=True)
+    terminal.print(
+        leaderboard_text(places.database, name, terminal.width), markup=False, highlight=False, soft_wrap=True
+    )
     terminal.print(f"Report: {report.html}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _command(file: str, runs: Path, database: Path) -> str:
+def _command(words: list[str], places: Places) -> str:
     """What to type to do this again."""
-    words = ["beyondrl", "sweep", file]
-    if runs != RUNS:
-        words += ["--runs", str(runs)]
-    if database != DATABASE:
-        words += ["--database", str(database)]
+    words = ["beyondrl", *words]
+    if places.runs != RUNS:
+        words += ["--runs", str(places.runs)]
+    if places.database != DATABASE:
+        words += ["--database", str(places.database)]
     return shlex.join(words)
 
 

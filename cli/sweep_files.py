@@ -1,4 +1,4 @@
-"""Sweep files by path or, for the shipped ones, by name."""
+"""Sweep files by path or, for the shipped ones, by name; papers' recipes by their keys."""
 
 from __future__ import annotations
 
@@ -8,11 +8,17 @@ from harness.errors import UserError, unknown
 
 
 def shipped_sweeps() -> dict[str, Path]:
-    """The sweep files that come with the project: `quickstart`, `papers/...`."""
+    """The sweep files that come with the project: `quickstart` and others."""
     import sweeps
 
-    folder = Path(sweeps.__file__).parent
-    return {str(path.relative_to(folder).with_suffix("")): path for path in sorted(folder.rglob("*.yaml"))}
+    return {path.stem: path for path in sorted(Path(sweeps.__file__).parent.glob("*.yaml"))}
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """The recipes of papers' experiments that come with the project."""
+    import sweeps
+
+    return {path.stem: path for path in sorted(Path(sweeps.__file__).parent.glob("papers/*.yaml"))}
 
 
 def find_sweep_file(given: str) -> Path:

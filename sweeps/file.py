@@ -12,11 +12,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from harness.contracts import Control
+from harness.document import Document, Place
 from harness.engines.choice import default_engine
-from harness.errors import UserError, unknown
+from harness.errors import UserError
 from harness.spec import Budget, EvaluationProtocol, Frozen
 from harness.training import Training
-from sweeps.document import Document, Place
 from sweeps.retention import RetentionChoice, retention_choice
 
 _NAME = r"^[a-z0-9][a-z0-9_-]*$"
@@ -198,31 +198,18 @@ class SweepFile(Frozen):
 def read_sweep(path: Path) -> tuple[SweepFile, Document]:
     """The sweep in a YAML file; UserError in one sentence for whatever is wrong with it."""
     document = Document.read(path)
+    return parse_sweep(document, path.stem.lower()), document
+
+
+def parse_sweep(document: Document, name: str, **given: Any) -> SweepFile:
+    """The sweep that a document holds; `given` are keys that it leaves to its reader."""
     data = document.data
     if not isinstance(data, dict):
         raise UserError(f"{document.name} holds no keys; a sweep has {', '.join(SweepFile.model_fields)}.")
     try:
-        return SweepFile(**{"name": path.stem.lower(), **data}), document
+        return SweepFile(**{"name": name, **given, **data})
     except ValidationError as error:
-        raise UserError(_sentence(error, document)) from None
-
-
-def _sentence(error: ValidationError, document: Document) -> str:
-    """The first mistake of a file, unknown keys before wrong values."""
-    mistakes = sorted(error.errors(), key=lambda mistake: mistake["type"] != "extra_forbidden")
-    first = mistakes[0]
-    place: Place = first["loc"]
-    where, path = document.where(place), ".".join(map(str, place))
-    if first["type"] == "extra_forbidden":
-        above = ".".join(map(str, place[:-1]))
-        mistake = unknown(f"key of {above!r}" if above else "key of a sweep", place[-1], _keys(place[:-1]))
-        return f"{where}: {mistake}"
-    message = first["msg"].removeprefix("Value error, ").rstrip(".")
-    if first["type"] == "missing":
-        return f"{where}: {path!r} is missing."
-    if first["type"] == "value_error":
-        return f"{where}: {message}."
-    return f"{where}: {path}={first['input']!r} is not possible: {message[0].lower()}{message[1:]}."
+        raise UserError(document.sentence(error, "a sweep", _keys)) from None
 
 
 def _keys(place: Place) -> list[str]:

@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import Any
 
 from harness.contracts import Control, Pipeline
+from harness.document import Document, Place
 from harness.errors import UserError
 from harness.parameters import Parameter
 from harness.plan import check_evaluation, control_refusal, lacking, refusal, training_refusal, unused_options
@@ -23,7 +24,6 @@ from harness.registry import Entry, find_method, find_task
 from harness.spec import Component, EvaluationProtocol, ModelReference, Retention, RunSpec
 from harness.sweep_record import Refusal
 from harness.training import NOTHING_ASKED, Training
-from sweeps.document import Document, Place
 from sweeps.file import MethodChoice, SweepFile
 from sweeps.retention import resolve_retention
 from sweeps.space import tunable

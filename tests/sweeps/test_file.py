@@ -12,7 +12,7 @@ from sweeps.resolve import resolve
 from tests.sweeps.conftest import sweep_text
 from tests.sweeps.toys import MODEL
 
-SHIPPED = sorted((Path(__file__).parents[2] / "sweeps").rglob("*.yaml"))
+SHIPPED = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

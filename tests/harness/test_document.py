@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.document import Document, scalar
 from harness.errors import UserError
-from sweeps.document import Document, scalar
 
 
 @pytest.mark.parametrize(

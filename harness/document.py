@@ -7,13 +7,15 @@ and `false` are booleans, and a key that is given twice is refused. Every mistak
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
-from harness.errors import UserError
+from harness.errors import UserError, unknown
 
 Place = tuple[str | int, ...]
 """The way to a value: keys and 0-based positions."""
@@ -37,7 +39,7 @@ class Document:
             raise UserError(f"{path} is not a text file in UTF-8.") from None
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
-            raise UserError(f"{path} cannot be read: {reason} (beyondrl list sweeps).") from None
+            raise UserError(f"{path} cannot be read: {reason}.") from None
         return cls.parse(text, str(path))
 
     @classmethod
@@ -55,8 +57,32 @@ class Document:
         except yaml.YAMLError as error:
             raise UserError(f"{name} is not YAML: {str(error).splitlines()[0]}.") from None
         if data is None:
-            raise UserError(f"{name} is empty; sweeps/quickstart.yaml is a whole example (beyondrl list sweeps).")
+            raise UserError(f"{name} is empty.")
         return cls(name, text, data, lines)
+
+    def sentence(self, error: ValidationError, kind: str, keys: Callable[[Place], Iterable[str]]) -> str:
+        """The first mistake that a record found in this file, unknown keys before wrong values.
+
+        `kind` is what the file holds, as in `key of a sweep`; `keys` are the keys there are at a place of it.
+        """
+        first = min(error.errors(), key=lambda mistake: mistake["type"] != "extra_forbidden")
+        place: Place = first["loc"]
+        where, path = self.where(place), ".".join(map(str, place))
+        if first["type"] == "extra_forbidden":
+            above = ".".join(map(str, place[:-1]))
+            mistake = unknown(f"key of {above!r}" if above else f"key of {kind}", place[-1], keys(place[:-1]))
+            return f"{where}: {mistake}"
+        message = first["msg"].removeprefix("Value error, ").rstrip(".")
+        if first["type"] == "missing":
+            return f"{where}: {path!r} is missing."
+        if first["type"] == "value_error":
+            return f"{where}: {message}."
+        return f"{where}: {path}={first['input']!r} is not possible: {message[0].lower()}{message[1:]}."
+
+    def part(self, key: str) -> Document:
+        """The value under a key as a document of its own, with its lines in this file."""
+        inside = {place[1:]: line for place, line in self.lines.items() if place[:1] == (key,)}
+        return Document(self.name, self.text, self.data[key], inside)
 
     def where(self, place: Place) -> str:
         """`file.yaml, line 4`: the line of the nearest value that encloses `place`."""
