@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import typer
 
+from cli.claims import claims
 from cli.data import ingest, query, report
 from cli.doctor import doctor
 from cli.export import export
@@ -51,6 +52,7 @@ app.command("watch")(watch)
 app.command("ingest")(ingest)
 app.command("query")(query)
 app.command("report")(report)
+app.command("claims")(claims)
 app.command("reproduce")(reproduce)
 app.command("regrade")(regrade)
 app.command("doctor")(doctor)

@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from harness.atomic import write_text
 from reports import contents
+from reports.claim_rows import claims_table
 from reports.comparison import compare
 from reports.figures import FEW, draw_figures
 from reports.headline import headline, title
@@ -78,6 +79,7 @@ def _parts(data: SweepData, note: str | None) -> tuple[dict[str, Any], list[Figu
         "leaderboard": contents.leaderboard(comparison),
         "pairwise": contents.pairwise(comparison),
         "many": len(data.methods) > FEW,
+        "claims": claims_table(data),
         "quality": contents.answers_quality(comparison),
         "measures": contents.measures(comparison),
         "retention": retention(comparison),

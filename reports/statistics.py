@@ -46,6 +46,50 @@ def estimate(scores: Matrix) -> Estimate:
     return Estimate(mean, mean - half, mean + half, _p(abs(mean), parts), half + _half(parts, 1 - POWER))
 
 
+def seeds_needed(scores: Matrix, effect: float, most: int = 1000) -> int | None:
+    """With how many seeds a true mean of `effect` would be found in 4 of 5 cases, the spreads being those of `scores`.
+
+    The part of the variance that comes from the items stays as it is, however many seeds there are: None where more
+    items would be needed, or more than `most` seeds.
+    """
+    seeds = scores.shape[0]
+    of_seeds, *of_items = _parts(scores)
+    for count in range(2, most + 1):
+        parts = [_Part(of_seeds.variance * seeds / count, count - 1), *of_items]
+        if _half(parts, (1 - LEVEL) / 2) + _half(parts, 1 - POWER) <= effect:
+            return count
+    return None
+
+
+def spread_ratio(first: NDArray[np.float64], second: NDArray[np.float64]) -> Estimate | None:
+    """The logarithm of the ratio of two standard deviations, by the F distribution; None if one of them is zero.
+
+    `first` and `second` are independent samples, as the accuracies of two methods over their seeds are.
+    """
+    variances = [float(sample.var(ddof=1)) for sample in (first, second)]
+    if min(variances) == 0.0:
+        return None
+    degrees = first.size - 1, second.size - 1
+    mean = float(np.log(variances[0] / variances[1])) / 2
+    low, high = mean - _log_f(1 - (1 - LEVEL) / 2, *degrees), mean - _log_f((1 - LEVEL) / 2, *degrees)
+    tail = float(stats.f.sf(variances[0] / variances[1], *degrees))
+    detectable = _log_f(1 - (1 - LEVEL) / 2, *degrees) + _log_f(POWER, *degrees)
+    return Estimate(mean, low, high, 2 * min(tail, 1 - tail), detectable)
+
+
+def seeds_needed_for_spread(effect: float, most: int = 1000) -> int | None:
+    """With how many seeds of each a ratio of standard deviations of exp(`effect`) would be found in 4 of 5 cases."""
+    for count in range(2, most + 1):
+        if _log_f(1 - (1 - LEVEL) / 2, count - 1, count - 1) + _log_f(POWER, count - 1, count - 1) <= effect:
+            return count
+    return None
+
+
+def _log_f(quantile: float, first: int, second: int) -> float:
+    """Half the logarithm of a quantile of the F distribution: of the ratio of two equal standard deviations."""
+    return float(np.log(stats.f.ppf(quantile, first, second))) / 2
+
+
 def holm(p_values: list[float]) -> list[float]:
     """Holm's step-down adjusted p-values, in the order given."""
     adjusted = [0.0] * len(p_values)

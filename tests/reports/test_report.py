@@ -6,6 +6,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from harness.errors import UserError
@@ -135,3 +136,18 @@ def test_a_note_is_shown_and_is_in_the_command_that_makes_it_again(database: Pat
     for text in (report.html.read_text(), report.markdown.read_text()):
         assert "a try." in text and "beyondrl report small --note" in text
     assert "<b>only" not in report.html.read_text()
+
+
+def test_claims_of_the_literature_are_shown_where_a_sweep_has_both_arms(
+    swept: Path, report: Report, tmp_path: Path
+) -> None:
+    """Here an arm is renamed; its budget is in steps, so the claim about operations cannot be decided by it."""
+    assert "Claims of the literature" not in report.markdown.read_text() + report.html.read_text()
+    ingest(swept, tmp_path / "other.duckdb")
+    with duckdb.connect(str(tmp_path / "other.duckdb")) as connection:
+        connection.execute("UPDATE runs SET method = 'sft-dpo' WHERE method = 'sft-es'")
+    other = write_report(tmp_path / "other.duckdb", "small", tmp_path)
+    section = other.markdown.read_text().partition("## Claims of the literature")[2].partition("\n## ")[0]
+    (row,) = [line for line in section.splitlines() if line.startswith("| SFT and then DPO ")]
+    assert "not comparable" in row and "sft-es against sft: the budget is steps, not flops" in row
+    assert "<h2>Claims of the literature</h2>" in other.html.read_text()

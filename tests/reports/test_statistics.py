@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reports.statistics import Matrix, estimate, holm
+from reports.statistics import (
+    Matrix,
+    estimate,
+    holm,
+    seeds_needed,
+    seeds_needed_for_spread,
+    spread_ratio,
+)
 
 
 def draw(rng: np.random.Generator, seeds: int, items: int, of_seed: float, of_item: float, rest: float) -> Matrix:
@@ -87,3 +94,36 @@ def test_the_detectable_difference_is_found_in_four_of_five() -> None:
     rounds = 4000
     found = sum(stats.ttest_1samp(rng.normal(expected, 0.1, 20), 0.0).pvalue < 0.05 for _ in range(rounds))
     assert found / rounds == pytest.approx(0.8, abs=0.04)
+
+
+def test_the_ratio_of_two_spreads_is_the_f_test() -> None:
+    rng = np.random.default_rng(5)
+    covered = 0
+    for _ in range(1000):
+        first, second = rng.normal(0, 2.0, 6), rng.normal(0, 1.0, 6)
+        found = spread_ratio(first, second)
+        assert found is not None
+        covered += found.low <= np.log(2.0) <= found.high
+    assert 0.93 <= covered / 1000 <= 0.97
+    ratio = first.var(ddof=1) / second.var(ddof=1)
+    p = 2 * min(stats.f.sf(ratio, 5, 5), stats.f.cdf(ratio, 5, 5))
+    assert found.p == pytest.approx(p) and found.mean == pytest.approx(np.log(np.sqrt(ratio)))
+    assert spread_ratio(np.ones(4), second) is None
+
+
+def test_the_seeds_that_a_spread_ratio_takes_give_that_power() -> None:
+    seeds = seeds_needed_for_spread(np.log(3.0))
+    assert seeds is not None
+    rng = np.random.default_rng(6)
+    found = [spread_ratio(rng.normal(0, 3, seeds), rng.normal(0, 1, seeds)) for _ in range(1000)]
+    assert 0.76 <= sum(e is not None and e.low > 0 for e in found) / 1000 <= 0.86
+
+
+def test_the_seeds_that_a_difference_takes_make_it_detectable() -> None:
+    rng = np.random.default_rng(7)
+    scores = draw(rng, 4, 200, 0.05, 0.02, 0.3)
+    here = estimate(scores).detectable
+    assert seeds_needed(scores, here) == 4
+    more = seeds_needed(scores, here / 2)
+    assert more is not None and more > 8
+    assert seeds_needed(scores, 1e-4) is None  # the questions alone vary by more than that
