@@ -63,6 +63,7 @@ def carry_out(
     from cli.places import nearest_existing, require_writable
     from harness.executors.local import LocalExecutor
     from harness.models import load_model
+    from results.database import check
     from sweeps.controller import Controller
     from sweeps.plan import make_plan
     from sweeps.plan_table import plan_table
@@ -72,6 +73,7 @@ def carry_out(
     resolved = resolve(parsed, document, load_model(parsed.model).reference())
     executor = LocalExecutor(slots)
     if not dry_run:
+        check(places.database)
         require_writable(places.runs, "--runs")
         require_writable(places.database.parent, "--database")
     plan = make_plan(resolved, places.runs)

@@ -38,6 +38,12 @@ def connect(database: Path, read_only: bool = True) -> duckdb.DuckDBPyConnection
     return connection
 
 
+def check(database: Path) -> None:
+    """Raise UserError if there is a file that rows could not be brought into."""
+    if database.exists():
+        connect(database).close()
+
+
 def prepare(connection: duckdb.DuckDBPyConnection) -> None:
     """Create the tables in an empty file, and the views in any."""
     here = Path(__file__).parent

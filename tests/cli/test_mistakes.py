@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from cli.main import main
@@ -105,6 +106,15 @@ def test_runs_that_cannot_be_written(say: Say, place: str) -> None:
         answer = say(*command)
         assert answer.code == 2 and "cannot be written to" in answer.err and "--runs DIR" in answer.err
         assert answer.err.count("\n") == 1
+
+
+def test_a_database_that_cannot_take_the_rows_is_known_before_anything_runs(say: Say) -> None:
+    Path("s.yaml").write_text(SWEEP)
+    with duckdb.connect("old.duckdb") as connection:
+        connection.execute("CREATE TABLE meta AS SELECT 1 AS schema_version, 'beyondrl' AS application")
+    answer = say("sweep", "s.yaml", "--database", "old.duckdb")
+    assert answer.code == 2 and "old.duckdb has schema version 1" in answer.err and "--rebuild" in answer.err
+    assert not Path("runs").exists()
 
 
 def test_slots(say: Say) -> None:
