@@ -38,6 +38,9 @@ def claims(
         return
     _say(f"{claim.key}: {claim.claim}")
     _say(f"source: {claim.source}")
+    if claim.papers:
+        papers = ", ".join(f"'{paper}'" for paper in claim.papers)
+        _say(f'reported: beyondrl query "SELECT * FROM reported WHERE paper IN ({papers})"')
     _say(f"decided by: {rule_text(claim)}")
     for one in judgements:
         _say(f"verdict: {one.verdict}{f' in sweep {one.sweep}' if one.sweep else ''}")

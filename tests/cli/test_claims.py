@@ -41,6 +41,7 @@ def test_one_claim_has_its_rule_and_every_contrast(say: Say, swept: Path, tmp_pa
     assert answer.code == 0 and "verdict: not run" in answer.out and "run: beyondrl sweep evolution-flops" in answer.out
     flat = " ".join(answer.out.split())
     assert "es against grpo or dr-grpo on countdown at equal flops: final accuracy is above by 2 points" in flat
+    assert "SELECT * FROM reported WHERE paper IN ('es-at-scale', 'eggroll')" in flat
     (row,) = json.loads(say("claims", "es-above-grpo-flops", "--json").out)
     assert row["matters"] == 0.02 and row["verdicts"] == [{"sweep": None, "verdict": "not run"}]
 

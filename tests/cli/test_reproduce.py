@@ -22,7 +22,7 @@ lab:
   methods: [base]
   budget: {steps: 1}
   final: {seeds: 3, items: 4}
-  evaluation: {max_new_tokens: 8}
+  evaluation: {max_new_tokens: 8, curve_items: 4}
 """
 
 

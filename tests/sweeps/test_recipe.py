@@ -19,6 +19,7 @@ from sweeps.space import tunable
 
 RECIPES = {key: read_recipe(path) for key, path in shipped_recipes().items()}
 LAB = load_model("lab").reference()
+REPORTED = read_reported()
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
@@ -55,7 +56,7 @@ def test_every_figure_that_it_names_is_reported_once(recipe: Recipe) -> None:
     for model in header.models.values():
         for figure in header.reported.values():
             wanted = (header.paper, figure.where, model, figure.task or task, figure.method, figure.metric)
-            found = [f for f in read_reported() if (f.paper, f.where, f.model, f.task, f.method, f.metric) == wanted]
+            found = [f for f in REPORTED if (f.paper, f.where, f.model, f.task, f.method, f.metric) == wanted]
             assert len(found) == 1 and found[0].unit in ("percent", "share"), wanted
 
 
