@@ -28,7 +28,7 @@ from harness.contracts import (
     Task,
     TextTask,
 )
-from harness.engines.choice import engine_of
+from harness.engines.choice import adapted_of, engine_of
 from harness.engines.hf import encode
 from harness.errors import UserError
 from harness.policy import Policy
@@ -118,9 +118,7 @@ def _generated_rows(
     spec: RunSpec, task: Any, policy: Policy, items: list[Item], sampling: Sampling, split: str, controls: bool
 ) -> list[dict[str, Any]]:
     """Rows of a generator: every item under the adapter of its own text, with its controls as measures."""
-    from harness.engines.adapted import AdaptedEngine
-
-    engine = AdaptedEngine(policy.model, policy.tokenizer)
+    engine = adapted_of(spec.evaluation.engine, policy)
     own = [task.text(item) for item in items]
     junk: list[str | None] = [JUNK[place % len(JUNK)] for place in range(len(items))]
     wrong = {"mismatched": mismatched(task, items), "junk": junk}

@@ -13,7 +13,9 @@ from harness.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from harness.contracts import Engine, Pipeline
+    from harness.engines.adapted import AdaptedEngine
     from harness.engines.population import PopulationEngine
+    from harness.engines.vllm_adapted import VLLMAdapted
     from harness.engines.vllm_population import VLLMPopulation
     from harness.policy import Policy
 
@@ -47,7 +49,8 @@ def engine_refusal(pipeline: Pipeline, name: str) -> str | None:
         return None
     for stage in pipeline.stages:
         part = getattr(stage, "parameterisation", None)
-        if part is not None and not getattr(part, "mergeable", True):
+        writes = getattr(part, "writes_adapters", False)
+        if part is not None and not writes and not getattr(part, "mergeable", True):
             return (
                 f"the engine vllm refused: it serves LoRA and weights, and {part.name!r} is no LoRA and cannot be "
                 "merged; use the engine hf."
@@ -67,6 +70,18 @@ def engine_of(name: str, policy: Policy, rows: int = 128) -> Engine:
     from harness.engines.hf import HFEngine
 
     return HFEngine(policy.model, policy.tokenizer, rows)
+
+
+def adapted_of(name: str, policy: Policy) -> AdaptedEngine | VLLMAdapted:
+    """The engine that answers each prompt under the adapter that a generator's policy writes for its text."""
+    check_engine(name)
+    if name == "vllm":
+        from harness.engines.vllm_adapted import VLLMAdapted
+
+        return VLLMAdapted(policy)
+    from harness.engines.adapted import AdaptedEngine
+
+    return AdaptedEngine(policy.model, policy.tokenizer)
 
 
 def population_of(name: str, policy: Policy) -> PopulationEngine | VLLMPopulation:

@@ -20,10 +20,10 @@ Weights = list[tuple[str, torch.Tensor]]
 
 
 def plain_weights(model: Any) -> Weights:
-    """The weights of a model, or of the base below an adapter, as a transformers checkpoint names them."""
+    """The weights of a model, or of the base under an adapter or a generator, by the names of a checkpoint."""
     from transformers.core_model_loading import revert_weight_conversion
 
-    base = model.get_base_model() if hasattr(model, "peft_config") else model
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
     layers = _tuner_layers(base)
     found = {
         name.replace(".base_layer.", "."): tensor.detach()

@@ -114,7 +114,7 @@ def likeness(model: Any) -> tuple[str, str, str]:
 
 
 def _configuration(model: Any) -> Any:
-    base = model.get_base_model() if hasattr(model, "peft_config") else model
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
     if not base.config.architectures:
         base.config.architectures = [type(base).__name__]
     return base.config

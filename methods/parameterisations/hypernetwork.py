@@ -24,6 +24,7 @@ class Hypernetwork:
     configuration: Mapping[str, Any] = field(default_factory=dict)
     name: str = "hypernetwork"
     mergeable = False
+    writes_adapters = True
 
     def attach(self, policy: Policy, seed: int) -> Policy:
         """The hypernetwork beside its base, all of it trainable."""

@@ -48,6 +48,6 @@ def test_what_vllm_cannot_serve_is_refused_when_planned(name: str) -> None:
     assert engine_refusal(pipeline, "hf") is None
 
 
-@pytest.mark.parametrize("name", ["sft", "lora+grpo", "kron-lora+sft", "dora+dpo", "ia3+es", "eggroll", "base"])
+@pytest.mark.parametrize("name", ["sft", "lora+grpo", "kron-lora+sft", "dora+dpo", "ia3+es", "eggroll", "base", "d2l"])
 def test_whatever_has_weights_in_the_end_is_served(name: str) -> None:
     assert engine_refusal(load_method(name), "vllm") is None
