@@ -49,6 +49,14 @@ class MeterBank:
         for name, amount in amounts.items():
             self.values[name] += amount
 
+    def charge(self, meters: Meters) -> None:
+        """Add what was spent elsewhere for this; where its processor time is not known, that of all is not either."""
+        amounts = meters.model_dump(exclude_none=True)
+        if "processor_seconds" not in amounts or "processor_seconds" not in self.values:
+            amounts.pop("processor_seconds", None)
+            self.values.pop("processor_seconds", None)
+        self.count(**amounts)
+
     def read(self) -> Meters:
         """The meters now."""
         self._tick()

@@ -64,7 +64,7 @@ def sampled_once(stage: StageContext, decisive: Row, sample: Callable[[], list[R
     else:
         before = stage.run.meters.read()
         rows = sample()
-        stored = {"rows": rows, "meters": _difference(before, stage.run.meters.read())}
+        stored = {"rows": rows, "meters": stage.run.meters.read().since(before).model_dump()}
         path.parent.mkdir(exist_ok=True)
         write_json(path, stored)
         stage.run.events.write("rollouts", file=path.name, sampled_here=True)
@@ -113,11 +113,6 @@ def _sample(stage: StageContext, items: list[Item], wanted: Row, teacher: Teache
     return rows
 
 
-def _difference(before: Meters, after: Meters) -> dict[str, float]:
-    old = before.model_dump()
-    return {name: value - old[name] for name, value in after.model_dump().items()}
-
-
 def _charge_again(stage: StageContext, meters: Meters) -> None:
     """Whoever sampled them has paid; this run pays the same."""
-    stage.run.meters.count(**meters.model_dump())
+    stage.run.meters.charge(meters)

@@ -47,3 +47,20 @@ def test_what_was_never_metered_stays_unknown() -> None:
     work(0.01)
     assert bank.read().processor_seconds is None
     assert bank.read().since(Meters(processor_seconds=0.0)).processor_seconds is None
+
+
+def test_what_others_spent_for_it_is_charged_whole() -> None:
+    bank = MeterBank()
+    bank.charge(Meters(generate_seconds=2.0, processor_seconds=1.5, generated_tokens=7))
+    read = bank.read()
+    assert read.generate_seconds == 2.0 and read.generated_tokens == 7
+    assert read.processor_seconds is not None and 1.5 <= read.processor_seconds < 2.0
+
+
+def test_a_charge_of_unknown_processor_time_makes_the_sum_unknown() -> None:
+    bank = MeterBank()
+    bank.charge(Meters(generate_seconds=2.0))
+    assert bank.read().processor_seconds is None and bank.read().generate_seconds == 2.0
+    old = MeterBank(Meters())
+    old.charge(Meters(generate_seconds=2.0, processor_seconds=1.5))
+    assert old.read().processor_seconds is None and old.read().generate_seconds == 2.0
