@@ -19,7 +19,7 @@ from cli.doctor import doctor
 from cli.export import export
 from cli.export_task import export_task
 from cli.generate import generate
-from cli.interrupted import Interrupted
+from cli.interrupted import CTRL_C, STOPPED, Interrupted
 from cli.lab import lab
 from cli.listing import list_kind
 from cli.merge import merge
@@ -32,8 +32,6 @@ from cli.sweep import sweep
 from cli.watch import watch
 from harness.errors import UserError
 
-CTRL_C = 130
-STOPPED = "Stopped; nothing is lost. Go on with the same command."
 _PLACE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR}
 _SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -70,23 +68,23 @@ def dispatch(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(args=arguments, standalone_mode=False, prog_name="beyondrl")
     except UserError as error:
-        return say(str(error), 2)
+        return _say(str(error), 2)
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         path = context.command_path if context is not None else "beyondrl"
         message = error.format_message().replace("Value error, ", "")
-        return say(f"{message}{'' if message.endswith(('.', '?')) else '.'} ({path} --help)", 2)
+        return _say(f"{message}{'' if message.endswith(('.', '?')) else '.'} ({path} --help)", 2)
     except Interrupted as error:
-        return say(str(error), CTRL_C)
+        return _say(str(error), CTRL_C)
     except typer.Abort:
-        return say(STOPPED, CTRL_C)
+        return _say(STOPPED, CTRL_C)
     except BrokenPipeError:  # whoever read our output has gone, as in `beyondrl list methods | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except OSError as error:
-        return say(_sentence(error), 2)
+        return _say(_sentence(error), 2)
     if code == CTRL_C:  # typer turns the KeyboardInterrupt into this code and says nothing
-        return say(STOPPED, CTRL_C)
+        return _say(STOPPED, CTRL_C)
     return code if isinstance(code, int) else 0
 
 
@@ -100,7 +98,6 @@ def _sentence(error: OSError) -> str:
     raise error
 
 
-def say(sentence: str, code: int) -> int:
-    """Write one sentence to stderr and pass `code` on."""
+def _say(sentence: str, code: int) -> int:
     sys.stderr.write(f"{sentence}\n")
     return code

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from cli.interrupted import CTRL_C, STOPPED
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
@@ -13,8 +15,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return dispatch(arguments)
     except KeyboardInterrupt:
-        sys.stderr.write("Stopped; nothing is lost. Go on with the same command.\n")
-        return 130
+        sys.stderr.write(f"{STOPPED}\n")
+        return CTRL_C
 
 
 if __name__ == "__main__":
