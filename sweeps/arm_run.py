@@ -179,8 +179,8 @@ class ArmRun:
         value, seconds = None, None
         if results:
             value = sum(result.score.accuracy for result in results) / len(results)
-            seconds = sum(run_seconds(result) for result in results)
-            self.seconds += [run_seconds(result) for result in results]
+            seconds = sum(result.meters.seconds for result in results)
+            self.seconds += [result.meters.seconds for result in results]
         study.tell(trial.number, state, value)
         what = f"trial {self.told + 1}/{self.arm.trials}"
         self._ended.append(Ended(self.arm.label, what, "done" if state == "complete" else state, value, seconds, why))
@@ -218,7 +218,7 @@ class ArmRun:
     def _settle(self, spec: RunSpec, result: Result | None) -> None:
         if result is not None and spec.run_id not in self._settled:
             self._settled.add(spec.run_id)
-            seconds = run_seconds(result)
+            seconds = result.meters.seconds
             self.seconds.append(seconds)
             self._ended.append(Ended(self.arm.label, f"seed {spec.seed}", "done", result.score.accuracy, seconds))
         elif result is None and self.failure is None:
@@ -236,8 +236,3 @@ class ArmRun:
                 study.retry(trial.number)
         self._trials = study.trials()
         self.best = max((trial.value for trial in self._trials if trial.value is not None), default=None)
-
-
-def run_seconds(result: Result) -> float:
-    """Seconds that a run worked, without the time it lay interrupted."""
-    return result.meters.seconds

@@ -15,7 +15,6 @@ from harness.record import RunDirectory, all_runs
 from harness.spec import RunSpec
 from harness.sweep_record import Arm as ArmRecord
 from harness.sweep_record import Refusal
-from sweeps.arm_run import run_seconds
 from sweeps.directory import SweepDirectory
 from sweeps.resolve import Arm, Sweep
 
@@ -162,7 +161,7 @@ def _history(runs: Path) -> dict[str, list[tuple[float, int]]]:
     for directory in all_runs(runs):
         if directory.result.exists():
             size = sum(file.stat().st_size for file in directory.path.rglob("*") if file.is_file())
-            entry = (run_seconds(directory.read_result()), size)
+            entry = (directory.read_result().meters.seconds, size)
             history.setdefault(_likeness(directory.read_spec()), []).append(entry)
     return history
 
