@@ -5,7 +5,8 @@
 1. A batched generation of members (LoRA-ES of rank 1 and 8, EGGROLL of rank 1) against the plain model on the same
    engine with the same rows, at hidden sizes of 512 and more (random weights in Qwen2's shape) and on the lab model.
 2. The same against evaluating one member after another as the published code does: disturb all searched weights in
-   place, answer, subtract the noise again; over the size of the population and of the batch of prompts.
+   place, answer, subtract the noise again; over the size of the population and of the batch of prompts. Beside it what
+   batching can give at most: the plain model with all rows in one batch against as many small batches, no noise at all.
 3. What the update of a whole generation and its noise take of an iteration; noise against torch.randn.
 4. Memory beyond the model: measured by what is allocated, against what is searched.
 
@@ -148,8 +149,15 @@ def one_by_one(model: Any, names: list[str], population: int, prompts: list[list
                 Queue(model, prompts, Sampling(NEW_TOKENS, 0.0), (), 0, layout, 512, None, False).run()
 
 
+def apart(model: Any, population: int, prompts: list[list[int]]) -> None:
+    """The plain model answers the prompts once for each member, a batch each time."""
+    for _ in range(population):
+        generate(model, {}, 1, prompts)
+
+
 def against_loop(hidden: int, layers: int, cells: list[tuple[int, int]]) -> Iterator[dict[str, Any]]:
     """How many times faster a batched generation is, over population and prompts."""
+    plain = model_of(hidden, layers)
     for kind in ("lora", "eggroll"):
         model = model_of(hidden, layers)
         model = with_lora(model, 8) if kind == "lora" else model
@@ -159,11 +167,14 @@ def against_loop(hidden: int, layers: int, cells: list[tuple[int, int]]) -> Iter
             arms = {
                 "batched": partial(noise_and_generation, model, search, master, population, prompts),
                 "loop": partial(one_by_one, model, list(master), population, prompts, 1e-3),
+                "together": partial(generate, plain, {}, population, prompts),
+                "apart": partial(apart, plain, population, prompts),
             }
             seconds = side_by_side(arms)
             yield {
                 "hidden": hidden or "lab", "arm": kind, "population": population, "prompts": batch,
                 "times_faster": seconds["loop"] / seconds["batched"],
+                "plain_batching_alone": seconds["apart"] / seconds["together"],
             }  # fmt: skip
 
 
