@@ -13,7 +13,7 @@ from itertools import accumulate, combinations
 
 import numpy as np
 
-from reports.statistics import Estimate, estimate, holm
+from reports.statistics import Estimate, estimate, holm, proportion
 from reports.sweep_data import MethodData, SweepData
 
 SEEDS_TO_RANK = 3
@@ -74,7 +74,7 @@ class Comparison:
 def compare(data: SweepData) -> Comparison:
     """Rank the methods of a sweep."""
     finished = [method for method in data.methods if method.runs]
-    accuracies = {method.name: _within(estimate(method.scores)) for method in finished}
+    accuracies = {method.name: proportion(method.scores) for method in finished}
     order = sorted(finished, key=lambda m: -accuracies[m.name].mean)
     ranked = [method for method in order if len(method.seeds) >= SEEDS_TO_RANK]
     pairs = [(a, b, _difference(a, b)) for a, b in combinations(ranked, 2)]
@@ -108,7 +108,3 @@ def _beats(found: Comparison, better: str, worse: str) -> bool:
 def _detectable(contrasts: list[Contrast]) -> float | None:
     each = [one.difference.detectable for one in contrasts]
     return float(np.median(each)) if each else None
-
-
-def _within(accuracy: Estimate) -> Estimate:
-    return accuracy._replace(low=max(0.0, accuracy.low), high=min(1.0, accuracy.high))

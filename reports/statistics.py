@@ -1,15 +1,17 @@
 """Intervals and tests on a seeds x items matrix of scores.
 
 Seeds and items are both samples: another seed trains another model, another item asks another question. With S seeds
-and I items, the interval of the mean is
+and I items, the variance of the mean has two parts, from the mean squares of the crossed two-way layout,
 
-    half^2 = t(S-1)^2 * MS_seeds / (S I)  +  t(I-1)^2 * max(MS_items - MS_rest, 0) / (S I)
+    V_seeds = MS_seeds / (S I)                    known with S - 1 degrees of freedom,
+    V_items = max(MS_items - MS_rest, 0) / (S I)  known with I - 1,
 
-with the mean squares of the crossed two-way layout: the t interval over seed means, widened by what the choice of the
-items adds (a modified large-sample interval, Graybill & Wang 1980, Burdick & Graybill 1992, section 3). It holds the
-truth in 95-98% of cases at three seeds and more, where a two-way percentile bootstrap falls to 87% and Satterthwaite's
-degrees of freedom to 92%; `tests/reports/test_statistics.py` measures it. Nothing here draws a random number, so a
-report is the same bytes whenever it is written. Several comparisons: Holm (1979).
+and the interval's half is (t(S-1) V_seeds + t(I-1) V_items) / sqrt(V_seeds + V_items): the t quantiles weighted by the
+variances that they belong to (Cochran & Cox 1950; Cochran 1964, Biometrics 20:191). It is the t interval where one
+part is zero. A two-way percentile bootstrap covers too seldom, and so does a variance pooled over methods where their
+spreads differ: `benchmarks/coverage.py` and `benchmarks/pooled_variance.py` measure it, `benchmarks/README.md` has the
+figures. Nothing here draws a random number, so a report is the same bytes whenever it is written. Several comparisons:
+Holm (1979).
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 LEVEL = 0.95
 POWER = 0.8
@@ -44,6 +46,27 @@ def estimate(scores: Matrix) -> Estimate:
     parts = _parts(scores)
     half = _half(parts, (1 - LEVEL) / 2)
     return Estimate(mean, mean - half, mean + half, _p(abs(mean), parts), half + _half(parts, 1 - POWER))
+
+
+def proportion(scores: Matrix) -> Estimate:
+    """The mean of scores between 0 and 1 with Wilson's interval, which stays inside and covers near the ends as well.
+
+    All true rates r with (mean - r)^2 <= w r (1 - r), where w = half^2 / (mean (1 - mean)) stands for t^2 / n of the
+    simple binomial: n is the effective sample size of a clustered sample (Kott & Carr 1997; Franco et al. 2019).
+    Where every score is 0 or every one is 1, nothing tells how far seeds agree by chance: n is then the I items.
+    """
+    plain = estimate(scores)
+    spread = plain.mean * (1 - plain.mean)
+    if spread > 0:
+        weight = ((plain.high - plain.low) / 2) ** 2 / spread
+    else:
+        items = scores.shape[1]
+        weight = _quantile((1 - LEVEL) / 2, items - 1) ** 2 / items if items > 1 else np.inf
+    if not np.isfinite(weight):
+        return plain._replace(low=0.0, high=1.0)
+    centre = (plain.mean + weight / 2) / (1 + weight)
+    half = float(np.sqrt(weight * spread + weight**2 / 4)) / (1 + weight)
+    return plain._replace(low=min(plain.mean, centre - half), high=max(plain.mean, centre + half))
 
 
 def seeds_needed(scores: Matrix, effect: float, most: int = 1000) -> int | None:
@@ -126,8 +149,15 @@ def _parts(scores: Matrix) -> list[_Part]:
 
 def _half(parts: list[_Part], tail: float) -> float:
     """Half the width of the interval that leaves `tail` on either side."""
-    squares = (float(stats.t.isf(tail, part.degrees)) ** 2 * part.variance for part in parts)
-    return float(np.sqrt(sum(squares)))
+    whole = sum(part.variance for part in parts)
+    if whole <= 0:
+        return 0.0
+    return float(sum(_quantile(tail, part.degrees) * part.variance for part in parts) / np.sqrt(whole))
+
+
+def _quantile(tail: float, degrees: int) -> float:
+    """Of Student's t, with `tail` above it."""
+    return -float(special.stdtrit(degrees, tail))
 
 
 def _p(distance: float, parts: list[_Part]) -> float:
