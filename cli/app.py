@@ -16,6 +16,7 @@ import typer
 from cli.claims import claims
 from cli.data import ingest, query, report
 from cli.doctor import doctor
+from cli.explain import explain
 from cli.export import export
 from cli.export_task import export_task
 from cli.generate import generate
@@ -28,6 +29,7 @@ from cli.replay import replay
 from cli.reproduce import reproduce
 from cli.run import run
 from cli.squeeze import squeeze
+from cli.suggest import suggest
 from cli.sweep import sweep
 from cli.watch import watch
 from harness.errors import UserError
@@ -44,12 +46,14 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("list")(list_kind)
+app.command("explain")(explain)
 app.command("run")(run)
 app.command("sweep")(sweep)
 app.command("watch")(watch)
 app.command("ingest")(ingest)
 app.command("query")(query)
 app.command("report")(report)
+app.command("suggest")(suggest)
 app.command("claims")(claims)
 app.command("reproduce")(reproduce)
 app.command("regrade")(regrade)

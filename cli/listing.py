@@ -70,7 +70,7 @@ def list_kind(
         raise unknown("listing, method, task or part", kind, [*listings, *entries])
     if not json:
         _describe(entries[kind])
-    rows = [_parameter_row(one) for one in entries[kind].parameters.values()]
+    rows = [parameter_row(one) for one in entries[kind].parameters.values()]
     show(rows, json, empty=f"{kind} has no parameters.", narrow=("parameter", "default", "tuned", "help"))
 
 
@@ -248,7 +248,7 @@ def _parameterisations(_: Path) -> Rows:
     return rows
 
 
-def _parameter_row(parameter: Any) -> dict[str, Any]:
+def parameter_row(parameter: Any) -> dict[str, Any]:
     search = parameter.search
     if search is None:
         where = None
