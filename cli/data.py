@@ -42,26 +42,66 @@ def query(
 
 
 def report(
-    sweep: Annotated[str | None, typer.Argument(help="Name of a sweep; default: the latest in --runs.")] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Argument(help="Name of a sweep (default: the latest in --runs), or of several on different tasks."),
+    ] = None,
     runs: Runs = RUNS,
     database: Database = DATABASE,
     out: Out = OUT,
     note: Annotated[
         str | None, typer.Option("--note", help="A remark for readers, shown at the top: what the figures cannot say.")
     ] = None,
+    tables: Annotated[
+        bool, typer.Option("--tables", help="Write every table as CSV, Parquet and LaTeX too: OUT/SWEEP/tables.")
+    ] = False,
+    pareto: Annotated[
+        list[str], typer.Option("--pareto", help="Draw a Pareto front over two meters: flops,accuracy; repeatable.")
+    ] = [],  # noqa: B006
+    name: Annotated[str | None, typer.Option("--name", help="Name of a report across tasks; default: league.")] = None,
+    index: Annotated[bool, typer.Option("--index", help="Only write the index page over all reports in OUT.")] = False,
 ) -> None:
-    """Write the report of a sweep from the database, and print its leaderboard."""
+    """Write the report of a sweep from the database and print its leaderboard, or one across the tasks of several."""
     from cli.places import require_writable
 
-    name = sweep if sweep is not None else _latest(runs)
+    if index:
+        from reports.index import write_index
+
+        console().print(f"Index: {write_index(out)}", markup=False, highlight=False, soft_wrap=True)
+        return
+    names = sweep or [_latest(runs)]
     require_writable(out, "--out")
+    if len(names) > 1 or name is not None:
+        if note or pareto:
+            raise UserError("A report across tasks has no --note and no --pareto: leave them out.")
+        from reports.league import write_league
+
+        across = write_league(database, names, _file_name(name or "league"), out, tables)
+        say_where(across.html, out)
+        return
     from reports.build import write_report
     from reports.leaderboard import leaderboard_text
 
-    written = write_report(database, name, out, note)
+    written = write_report(database, names[0], out, note, tables, pareto)
     terminal = console()
-    terminal.print(leaderboard_text(database, name, terminal.width), markup=False, highlight=False, soft_wrap=True)
-    terminal.print(f"Report: {written.html}", markup=False, highlight=False, soft_wrap=True)
+    terminal.print(leaderboard_text(database, names[0], terminal.width), markup=False, highlight=False, soft_wrap=True)
+    say_where(written.html, out)
+
+
+def say_where(page: Path, out: Path) -> None:
+    """Where the report is, and the index where there are several."""
+    from reports.index import find_reports, write_index
+
+    console().print(f"Report: {page}", markup=False, highlight=False, soft_wrap=True)
+    if len(find_reports(out)) > 1:
+        console().print(f"All reports: {write_index(out)}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _file_name(name: str) -> str:
+    """A name that is one file's, or UserError."""
+    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith("."):
+        raise UserError(f"--name {name}: a report's name has letters, digits, dots and dashes, as 'league'.")
+    return name
 
 
 def _latest(runs: Path) -> str:

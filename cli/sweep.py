@@ -106,6 +106,7 @@ def carry_out(
 
 
 def _report(places: Places, name: str) -> None:
+    from cli.data import say_where
     from reports.build import write_report
     from reports.leaderboard import leaderboard_text
     from results.ingest import ingest
@@ -116,7 +117,7 @@ def _report(places: Places, name: str) -> None:
     terminal.print(
         leaderboard_text(places.database, name, terminal.width), markup=False, highlight=False, soft_wrap=True
     )
-    terminal.print(f"Report: {report.html}", markup=False, highlight=False, soft_wrap=True)
+    say_where(report.html, places.out)
 
 
 def _command(words: list[str], places: Places) -> str:

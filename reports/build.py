@@ -1,18 +1,16 @@
 """Write the comparison report of a sweep: one self-contained HTML file, and the same as Markdown with its figures.
 
-Everything comes from the database; the same database gives the same bytes. Files appear whole or not at all.
+Beside it stand the answers side by side and the records of the runs, and on request every table as CSV, Parquet and
+LaTeX. Everything comes from the database; the same database gives the same bytes. Files appear whole or not at all.
 """
 
 from __future__ import annotations
 
-import base64
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from harness.atomic import write_text
 from reports import contents
@@ -20,14 +18,19 @@ from reports.claim_rows import claims_table
 from reports.comparison import compare
 from reports.figures import FEW, draw_figures
 from reports.headline import headline, title
+from reports.importance import importance
+from reports.pages import write_page
 from reports.panel import Figure
+from reports.pareto import parse_meters
+from reports.records import read_records
 from reports.retention import retention
+from reports.samples import CHARACTERS, read_samples
 from reports.search import search
 from reports.stages import stages
 from reports.sweep_data import SweepData, read_sweep_data
+from reports.table_files import raw_rows, write_rows, write_tables
+from reports.tables import Table
 from reports.verdict import verdict
-
-_TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
@@ -38,36 +41,51 @@ class Report:
     markdown: Path
 
 
-def write_report(database: Path, sweep: str, out: Path, note: str | None = None) -> Report:
-    """Write `<out>/<sweep>.html`, `<out>/<sweep>.md` and `<out>/<sweep>/*.svg`.
+def write_report(
+    database: Path, sweep: str, out: Path, note: str | None = None, tables: bool = False, fronts: Sequence[str] = ()
+) -> Report:
+    """Write `<out>/<sweep>.html`, `<out>/<sweep>.md`, and `<out>/<sweep>/` with figures, answers and records.
 
-    `note` is a remark of whoever publishes it, shown as that. Raises UserError where database or sweep are missing.
+    `note` is a remark of whoever publishes it, shown as that; `fronts` are pairs of meters (`flops,accuracy`) to draw a
+    Pareto front over; `tables` writes `<out>/<sweep>/tables/` too. UserError where database or sweep are missing.
     """
+    meters = [parse_meters(text) for text in fronts]
     data = read_sweep_data(database, sweep)
-    parts, figures = _parts(data, note)
-    report = Report(out / f"{sweep}.html", out / f"{sweep}.md")
-    (out / sweep).mkdir(parents=True, exist_ok=True)
+    options = [*(("--note", note) if note else ()), *(part for text in fronts for part in ("--pareto", text))]
+    parts, figures = _parts(data, note, meters, shlex.join(["beyondrl", "report", sweep, *options]))
+    samples, records = read_samples(database, sweep), read_records(database, sweep)
+    parts |= {"samples": bool(samples), "records": bool(records)}
+    report, folder = Report(out / f"{sweep}.html", out / f"{sweep}.md"), out / sweep
+    folder.mkdir(parents=True, exist_ok=True)
     for figure in figures:
-        write_text(out / sweep / f"{figure.key}.svg", figure.svg)
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["data_uri"] = _data_uri
-    write_text(report.markdown, environment.get_template("report.md.j2").render(parts))
-    environment.autoescape = True
-    environment.filters["table"] = lambda table: Markup(table.html())
-    write_text(report.html, environment.get_template("report.html.j2").render(parts))
+        write_text(folder / f"{figure.key}.svg", figure.svg)
+    if samples:
+        write_page(
+            folder / "samples.html", "samples.html.j2", {**parts, "questions": samples, "characters": CHARACTERS}
+        )
+    if records:
+        write_page(folder / "runs.html", "runs.html.j2", {**parts, "records": records})
+    if tables:
+        found = {key.replace("_", "-"): part for key, part in parts.items() if isinstance(part, Table)}
+        write_tables(found, folder / "tables")
+        for key, rows in raw_rows(data).items():
+            write_rows(key, rows, folder / "tables")
+    write_page(report.markdown, "report.md.j2", parts)
+    write_page(report.html, "report.html.j2", parts)
     return report
 
 
-def _parts(data: SweepData, note: str | None) -> tuple[dict[str, Any], list[Figure]]:
+def _parts(
+    data: SweepData, note: str | None, fronts: Sequence[tuple[str, str]], command: str
+) -> tuple[dict[str, Any], list[Figure]]:
     comparison = compare(data)
-    figures = draw_figures(data, comparison)
+    figures = draw_figures(data, comparison, fronts)
     shown = {
         "accuracy": [f for f in figures if f.key == "accuracy"],
         "learning": [f for f in figures if f.key.startswith("learning")],
         "retention": [f for f in figures if f.key == "retention"],
-        "cost": [f for f in figures if f.key.startswith(("cost", "tuning"))],
+        "cost": [f for f in figures if f.key.startswith(("cost", "tuning", "pareto"))],
+        "slices": [f for f in figures if f.key == "slices"],
     }
     parts = {
         "name": data.sweep["sweep"],
@@ -86,23 +104,16 @@ def _parts(data: SweepData, note: str | None) -> tuple[dict[str, Any], list[Figu
         "stages": stages(data),
         "search": search(data),
         "tuning": contents.tuning(data),
+        "importance": importance(data),
         "lost": contents.lost(data),
         "environments": contents.environments(data),
         "run_list": contents.run_list(data),
         "figures": shown,
         "answers": data.answers,
-        "commands": [*data.sweep["commands"], _command(data.sweep["sweep"], note)],
+        "commands": [*data.sweep["commands"], command],
         "source": data.sweep["source"],
         "model": data.sweep["model"],
         "revision": data.sweep["revision"],
         "identity": data.sweep["identity"],
     }
     return parts, figures
-
-
-def _command(sweep: str, note: str | None) -> str:
-    return shlex.join(["beyondrl", "report", sweep, *(("--note", note) if note else ())])
-
-
-def _data_uri(svg: str) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()

@@ -167,7 +167,8 @@ def run_list(data: SweepData) -> Table:
             place = [run["run_id"], run["folder"]]
             rows.append([method.name, str(run["seed"]), *place, points(run["accuracy"]), run["weights_digest"][:12]])
     columns = ["method", "seed", "run", "folder", "accuracy", "weights"]
-    return Table("Final runs", columns, rows, left=frozenset({"method", "run", "folder", "weights"}))
+    links = {run["run_id"]: f"{data.sweep['sweep']}/runs.html#{run['run_id']}" for m in data.methods for run in m.runs}
+    return Table("Final runs", columns, rows, left=frozenset({"method", "run", "folder", "weights"}), links=links)
 
 
 _SHOWN_PACKAGES = ("beyondrl", "torch", "transformers", "trl", "peft", "optuna", "duckdb")

@@ -5,21 +5,25 @@ Up to eight methods share one panel; more are drawn in rows or in small panels o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from matplotlib.axes import Axes
 
 from reports.comparison import BASELINE, Comparison
 from reports.curves import costs, front, mean_curve
 from reports.figures_of_many import cost_rows, learning_panels, tuning_rows
+from reports.importance import slices
 from reports.numbers import count
 from reports.panel import COST_AXES, Figure, Looks, counted, looks_of, panel
+from reports.pareto import pareto_figure
 from reports.sweep_data import SweepData
 
 FEW = 8
 """Methods that one panel can tell apart."""
 
 
-def draw_figures(data: SweepData, comparison: Comparison) -> list[Figure]:
-    """Every figure that the data has something to show for."""
+def draw_figures(data: SweepData, comparison: Comparison, fronts: Sequence[tuple[str, str]] = ()) -> list[Figure]:
+    """Every figure that the data has something to show for, and a front for each of the given pairs of meters."""
     if not comparison.standings:
         return []
     looks = looks_of([method.name for method in data.methods])
@@ -32,7 +36,8 @@ def draw_figures(data: SweepData, comparison: Comparison) -> list[Figure]:
     else:
         found += [_learning(data, looks, *axis) for axis in COST_AXES]
         found += [*(_cost(comparison, looks, *axis) for axis in COST_AXES[:2]), _best_so_far(data, looks)]
-    found.append(_retention(comparison, looks))
+    found += [_retention(comparison, looks), slices(data)]
+    found += [pareto_figure(comparison, looks, meters) for meters in fronts]
     return [figure for figure in found if figure is not None]
 
 

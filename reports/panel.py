@@ -71,11 +71,13 @@ def panel(key: str, title: str, height: float = 3.1) -> Iterator[tuple[Axes, Any
 
 
 @contextmanager
-def grid(key: str, title: str, rows: int, columns: int, size: tuple[float, float]) -> Iterator[tuple[Canvas, Any, Any]]:
-    """The canvas and its axes (equal scales, row by row), and a function that makes the `Figure` of them."""
+def grid(
+    key: str, title: str, rows: int, columns: int, size: tuple[float, float], shared: str = "xy"
+) -> Iterator[tuple[Canvas, Any, Any]]:
+    """The canvas and its axes (row by row, `shared` scales equal), and a function that makes the `Figure` of them."""
     with matplotlib.rc_context(_STYLE):
         canvas = Canvas(figsize=size, layout="constrained")
-        axes = canvas.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        axes = canvas.subplots(rows, columns, sharex="x" in shared, sharey="y" in shared, squeeze=False)
         text = io.StringIO()
 
         def done(summary: str) -> Figure:

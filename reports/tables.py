@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Table:
-    """`rows` of cells that are already text; columns are right-aligned unless named in `left`."""
+    """`rows` of cells that are already text; columns are right-aligned unless named in `left`.
+
+    A cell that is a key of `links` leads there in HTML.
+    """
 
     title: str
     columns: list[str]
     rows: list[list[str]]
     note: str = ""
     left: frozenset[str] = field(default_factory=lambda: frozenset({"method"}))
+    links: Mapping[str, str] = field(default_factory=dict)
 
     def markdown(self) -> str:
         """A pipe table; the note follows as a paragraph."""
@@ -54,8 +59,13 @@ class Table:
         cells = []
         for index, (column, cell) in enumerate(zip(self.columns, row, strict=True)):
             kind, scope = ("th", ' scope="row"') if self.columns[index] == "method" else ("td", "")
-            cells.append(f"<{kind}{scope}{self._side(column)}>{html.escape(cell)}</{kind}>")
+            cells.append(f"<{kind}{scope}{self._side(column)}>{self._linked(cell)}</{kind}>")
         return "".join(cells)
+
+    def _linked(self, cell: str) -> str:
+        target = self.links.get(cell)
+        text = html.escape(cell)
+        return text if target is None else f'<a href="{html.escape(target)}">{text}</a>'
 
     def _side(self, column: str) -> str:
         return ' class="left"' if column in self.left else ""

@@ -315,7 +315,7 @@ def pytest_unconfigure() -> None:
 
 PROCESSES = ("tests/cli/", "tests/sweeps/", "tests/test_readme.py", "tests/harness/test_plugin.py")
 """Tests that start processes of their own, some against the clock: one at a time."""
-SWEPT = ("tests/results/test_ingest.py", "tests/reports/test_report.py")
+SWEPT = ("tests/results/test_ingest.py", "tests/reports/test_report.py", "tests/reports/test_pages.py")
 """Tests of the finished sweep."""
 ONE_BY_ONE = ("tests/contracts/test_methods.py", "tests/contracts/test_parameterisations.py")
 """Tests with a run of each name, which the tests of that name share."""
