@@ -206,19 +206,31 @@ def _other_halves(stage: Train, task: Task) -> str | None:
 
 
 def _nearest_method(pipeline: Pipeline, task: Task) -> str:
-    """The legal method that shares most components with the refused pipeline."""
-    wanted = {part.name for stage in pipeline.stages for part in _parts(stage)}
+    """The legal method that shares most components with the refused pipeline, or where that could train instead.
+
+    An optimiser alone makes no two methods alike.
+    """
+    wanted = _kinds(pipeline)
     best: tuple[int, str] | None = None
     for name, entry in methods().items():
         candidate = entry.create()
         if not candidate.stages or _reason(candidate, task, None) is not None:
             continue
-        shared = len(wanted & {part.name for stage in candidate.stages for part in _parts(stage)})
+        shared = len(wanted & _kinds(candidate))
         if best is None or shared > best[0]:
             best = (shared, name)
     if best is None:
         return f"No registered method can train on {task.name!r} (beyondrl list pairs)."
+    fit = [] if best[0] else [name for name, entry in tasks().items() if _reason(pipeline, entry.create(), None) is None]
+    if fit:
+        return f"It can train on {_either(fit)} (beyondrl list pairs)."
     return f"Nearest that can: {best[1]} (beyondrl list pairs)."
+
+
+def _kinds(pipeline: Pipeline) -> set[str]:
+    """The names of all parts but optimisers."""
+    optimisers = {stage.optimiser.name for stage in pipeline.stages if isinstance(stage, Train)}
+    return {part.name for stage in pipeline.stages for part in _parts(stage)} - optimisers
 
 
 def _registered_trains() -> Iterator[Train]:

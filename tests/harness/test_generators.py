@@ -216,3 +216,10 @@ def test_a_trained_generator_is_scored_as_a_model(tmp_path: Path) -> None:
     for method in ("sft", "few-shot"):
         why = refusal(load_method(method), load_task("instructions"), handle.reference())
         assert why is not None and "is a generator, which is scored as it is, by base" in why
+
+
+@pytest.mark.parametrize(("method", "fit"), [("t2l", "instructions"), ("d2l", "facts")])
+def test_a_generator_on_a_task_without_texts_is_told_where_it_can_train(method: str, fit: str) -> None:
+    """No other method on Countdown is near to it, so none is named."""
+    said = refusal(load_method(method), load_task("countdown", level="L2"))
+    assert said is not None and said.endswith(f"It can train on {fit} (beyondrl list pairs).")
