@@ -221,7 +221,9 @@ def _nearest_method(pipeline: Pipeline, task: Task) -> str:
             best = (shared, name)
     if best is None:
         return f"No registered method can train on {task.name!r} (beyondrl list pairs)."
-    fit = [] if best[0] else [name for name, entry in tasks().items() if _reason(pipeline, entry.create(), None) is None]
+    fit = (
+        [] if best[0] else [name for name, entry in tasks().items() if _reason(pipeline, entry.create(), None) is None]
+    )
     if fit:
         return f"It can train on {_either(fit)} (beyondrl list pairs)."
     return f"Nearest that can: {best[1]} (beyondrl list pairs)."
