@@ -13,6 +13,12 @@ Out = Annotated[Path, typer.Option("--out", help="Directory for reports.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan, write nothing.")]
 Slots = Annotated[int | None, typer.Option("--slots", help="Runs at a time; default: one a GPU, else one a core.")]
+ExecutorName = Annotated[
+    str | None, typer.Option("--executor", help="Where runs execute: local, ray or slurm; default: the file's.")
+]
+RayAddress = Annotated[
+    str | None, typer.Option("--ray-address", help="Head of the Ray cluster, HOST:PORT; on one of its nodes: auto.")
+]
 
 RUNS = Path("runs")
 DATABASE = Path("results/data/beyondrl.duckdb")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.interrupted import Interrupted
-from cli.options import DATABASE, OUT, RUNS, Database, DryRun, Json, Out, Runs, Slots
+from cli.options import DATABASE, OUT, RUNS, Database, DryRun, ExecutorName, Json, Out, RayAddress, Runs, Slots
 from cli.output import console
 
 if TYPE_CHECKING:
@@ -27,14 +27,22 @@ def sweep(
     database: Database = DATABASE,
     out: Out = OUT,
     slots: Slots = None,
+    executor: ExecutorName = None,
+    ray_address: RayAddress = None,
     json: Json = False,
 ) -> None:
     """Run a whole comparison from a sweep file: tuning, final runs, database, report."""
     from cli.sweep_files import find_sweep_file
+    from harness.executors.choice import overruled
     from sweeps.file import read_sweep
 
     parsed, document = read_sweep(find_sweep_file(file))
-    carry_out(parsed, document, ["sweep", file], Places(runs, database, out), slots, dry_run, json)
+    chosen = overruled(parsed.executor, executor, ray_address)
+    words = ["sweep", file]
+    words += [] if executor is None else ["--executor", executor]
+    words += [] if ray_address is None else ["--ray-address", ray_address]
+    parsed = parsed.model_copy(update={"executor": chosen})
+    carry_out(parsed, document, words, Places(runs, database, out), slots, dry_run, json)
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,6 @@ def carry_out(
     `words` are the arguments that bring this about; typer.Exit(1) when a run has failed.
     """
     from cli.places import nearest_existing, require_writable
-    from harness.executors.local import LocalExecutor
     from harness.models import load_model
     from results.database import check
     from sweeps.controller import Controller
@@ -71,7 +78,7 @@ def carry_out(
     from sweeps.resolve import resolve
 
     resolved = resolve(parsed, document, load_model(parsed.model).reference())
-    executor = LocalExecutor(slots)
+    executor = parsed.executor.open(parsed.resources.checked(), slots, places.runs)
     if not dry_run:
         check(places.database)
         require_writable(places.runs, "--runs")

@@ -322,10 +322,14 @@ class Handle(Protocol):
     """A submitted run."""
 
     def poll(self) -> int | None:
-        """None while it runs, else its exit code."""
+        """None while it runs, else its exit code: negative for the signal that killed it, LOST if nobody knows."""
         ...
 
     def cancel(self) -> None: ...
+
+
+LOST = 255
+"""Exit code of a run whose machine, or whatever it was started by, went down with it."""
 
 
 @runtime_checkable
@@ -333,7 +337,15 @@ class Executor(Protocol):
     """Where runs execute. The controller submits run directories and polls; truth is in the directories."""
 
     name: str
-    slots: int
+    resources: Resources
+    """What each run gets."""
+    lag_seconds: float
+    """How long a file that a run has written may take to be seen here."""
+
+    @property
+    def slots(self) -> int:
+        """How many runs may be submitted at a time; it may change as machines come and go."""
+        ...
 
     def submit(self, run_directory: Path, resources: Resources) -> Handle: ...
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
@@ -15,6 +16,7 @@ from harness.contracts import Control
 from harness.document import Document, Place
 from harness.engines.choice import default_engine
 from harness.errors import UserError
+from harness.executors.choice import CHOICES, ExecutorChoice, LocalChoice, RunResources, executor_choice
 from harness.spec import Budget, EvaluationProtocol, Frozen
 from harness.training import Training
 from sweeps.retention import RetentionChoice, retention_choice
@@ -171,9 +173,17 @@ class SweepFile(Frozen):
     """Probes scored before and after each final run."""
     storage: str | None = None
     """A database URL for Optuna, for tuning that several machines look at; else a journal file in its directory."""
+    executor: Annotated[ExecutorChoice, BeforeValidator(executor_choice)] = LocalChoice()
+    """Where the runs execute: local, ray or slurm, by name or with its options. Decides no result."""
+    resources: RunResources = RunResources()
+    """What each run gets. Decides no result."""
 
     @model_validator(mode="after")
     def _is_fair(self) -> SweepFile:
+        if self.storage is not None and urlsplit(self.storage).password is not None:
+            raise ValueError(
+                "storage holds a password, and a sweep file is shown in results: leave it to ~/.pgpass or PGPASSWORD"
+            )
         labels = [choice.label for choice in self.methods]
         double = next((label for label in labels if labels.count(label) > 1), None)
         if double is not None:
@@ -216,6 +226,8 @@ def _keys(place: Place) -> list[str]:
     """The keys there are at a place of the file."""
     if place[:1] == ("methods",):
         return list(Training.model_fields if "training" in place else Range.model_fields)
+    if place[:1] == ("executor",):
+        return list(CHOICES[str(place[1])].model_fields) if len(place) > 1 else []
     model: type[BaseModel] = SweepFile
     for step in place:
         inner = model.model_fields[str(step)].annotation

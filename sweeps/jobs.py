@@ -1,9 +1,9 @@
 """The runs a sweep wants, as processes: what may be submitted, what is at work, how it ended.
 
 Truth is in the run directories; this only adds which processes are ours and how often each run was tried. A run that
-was killed is submitted once more; one that fails again, or fails by itself, is failed. A run that somebody else works
-on is waited for. On a new start of the sweep a failed run gets one new chance, unless it failed by its own numbers
-(nan).
+was killed is submitted once more; one that fails again, or fails by itself, is failed. A run whose machine was lost
+goes on elsewhere, up to four times. A run that somebody else works on is waited for. On a new start of the sweep a
+failed run gets one new chance, unless it failed by its own numbers (nan).
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Literal
 
 from harness.atomic import write_json
-from harness.contracts import Executor, Handle, Resources
+from harness.contracts import LOST, Executor, Handle, Resources
 from harness.lease import Lease, LeaseHeld
 from harness.record import Failure, RunDirectory
 from harness.spec import RunSpec
 
 Look = Literal["ready", "busy", "done", "failed", "pruned"]
 _ATTEMPTS = 2
+_LOSSES = 5
+"""The loss of a machine is no fault of the run's, unless it happens whenever the run is there."""
 _HELD_ELSEWHERE = 4
 _HELD_SECONDS = 2.0
 """How long a run that turned out to be held elsewhere is left alone."""
@@ -35,7 +37,9 @@ class Jobs:
         self.resources = resources
         self._handles: dict[str, Handle] = {}
         self._attempts: Counter[str] = Counter()
+        self._lost: Counter[str] = Counter()
         self._codes: dict[str, int] = {}
+        self._ended: dict[str, float] = {}
         self._left_alone: dict[str, float] = {}
 
     @property
@@ -64,6 +68,8 @@ class Jobs:
                 return "busy"
             del self._handles[spec.run_id]
             self._codes[spec.run_id] = code
+            self._ended[spec.run_id] = time.monotonic()
+            self._lost[spec.run_id] += code == LOST
             if code == _HELD_ELSEWHERE:
                 self._attempts[spec.run_id] -= 1
                 self._left_alone[spec.run_id] = time.monotonic() + _HELD_SECONDS
@@ -92,8 +98,9 @@ class Jobs:
 
     def _after_failure(self, spec: RunSpec) -> Look:
         failure = self.directory(spec).read_failure().failure
-        attempts = self._attempts[spec.run_id]
-        if attempts == 0:
+        losses = self._lost[spec.run_id]
+        attempts = self._attempts[spec.run_id] - losses
+        if attempts == 0 and losses < _LOSSES:
             return "failed" if failure == "nan" else "ready"
         return "ready" if failure == "killed" and attempts < _ATTEMPTS else "failed"
 
@@ -102,16 +109,25 @@ class Jobs:
         code = self._codes.get(spec.run_id)
         if self._attempts[spec.run_id] == 0 or code is None:
             return "ready"
-        killed = code < 0 or code == 255  # 255: the fork server went down with it
-        if killed and self._attempts[spec.run_id] < _ATTEMPTS:
+        losses = self._lost[spec.run_id]
+        kills = self._attempts[spec.run_id] - losses
+        if (code < 0 and kills < _ATTEMPTS) or (code == LOST and losses < _LOSSES):
             return "ready"
+        if code >= 0 and time.monotonic() - self._ended[spec.run_id] < self.executor.lag_seconds:
+            return "busy"
         directory = self.directory(spec)
-        if killed:
-            message = f"killed by signal {-code}, twice" if code < 0 else "the fork server died"
+        if code < 0:
+            message = f"killed by signal {-code}, twice"
+        elif code == LOST:
+            message = f"lost {losses} times with the machine or the process that it was started by"
         else:
             message = f"ended with code {code} and without a result; last words: {_last_words(directory.path)}"
         failure = Failure(
-            phase="process", failure="killed" if killed else "bug", message=message, traceback=None, at=time.time()
+            phase="process",
+            failure="killed" if code < 0 or code == LOST else "bug",
+            message=message,
+            traceback=None,
+            at=time.time(),
         )
         try:
             with Lease(directory.lease):

@@ -34,14 +34,17 @@ class LocalExecutor:
     """`slots` runs at a time; by default one a GPU, or one a core where there is no GPU."""
 
     name = "local"
+    lag_seconds = 0.0
 
-    def __init__(self, slots: int | None = None, work: Work | None = None) -> None:
+    def __init__(
+        self, slots: int | None = None, work: Work | None = None, threads: int | None = None, gpus: int | None = None
+    ) -> None:
         cores = len(os.sched_getaffinity(0))
-        self.devices = visible_gpus()
+        self.devices = visible_gpus() if gpus != 0 else ()
         if slots is not None and slots < 1:
             raise UserError(f"slots={slots} is not possible: at least one run must be able to go on (--slots 1).")
-        self.slots = slots or len(self.devices) or cores
-        self.resources = Resources(threads=max(1, cores // self.slots), gpus=min(1, len(self.devices)))
+        self.slots = slots or len(self.devices) or max(1, cores // (threads or 1))
+        self.resources = Resources(threads or max(1, cores // self.slots), gpus=min(1, len(self.devices)))
         self._work = work
         self._running: dict[int, LocalHandle] = {}
         self._context = multiprocessing.get_context("forkserver")

@@ -86,6 +86,7 @@ def test_a_lease_says_who_holds_it(tmp_path: Path) -> None:
     with Lease(path):
         holder = json.loads(path.read_text())
     assert holder.pop("claim")
+    assert holder.pop("machine") == lease._machine()
     assert holder == {"host": socket.gethostname(), "pid": os.getpid(), "started": started()}
 
 
@@ -107,6 +108,37 @@ def test_a_process_that_is_gone_holds_nothing(tmp_path: Path) -> None:
     assert age(path) == float("inf")
     with Lease(path):
         assert json.loads(path.read_text())["pid"] == os.getpid()
+
+
+def test_a_machine_of_the_same_name_is_another_machine(tmp_path: Path) -> None:
+    """As containers are; its processes cannot be looked at from here, so only the heartbeat counts."""
+    holder = {"host": socket.gethostname(), "machine": "another"}
+    path = written(tmp_path / "lease.json", seconds_ago=LEASE_SECONDS - 10, **holder)
+    with pytest.raises(LeaseHeld), Lease(path):
+        pass
+    with Lease(written(path, seconds_ago=LEASE_SECONDS + 10, **holder)):
+        assert json.loads(path.read_text())["pid"] == os.getpid()
+
+
+def test_a_clock_that_is_ahead_takes_no_lease_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path / "lease.json", seconds_ago=10)
+    now = time.time()
+    monkeypatch.setattr(lease.time, "time", lambda: now + 3600)
+    assert age(path) > LEASE_SECONDS  # type: ignore[operator]
+    with pytest.raises(LeaseHeld), Lease(path):
+        pass
+
+
+def test_only_the_lease_of_a_dead_process_of_this_machine_is_given_back(tmp_path: Path) -> None:
+    path = tmp_path / "lease.json"
+    lease.give_back(path)
+    with Lease(path):
+        lease.give_back(path)
+        assert path.exists()
+    lease.give_back(written(path))
+    assert path.exists()
+    lease.give_back(written(path, host=socket.gethostname()))
+    assert not path.exists()
 
 
 def test_another_process_of_the_same_number_is_not_the_holder(tmp_path: Path) -> None:

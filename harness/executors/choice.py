@@ -1,0 +1,135 @@
+"""Where the runs of a sweep execute and what each of them gets, as a sweep file or a command line says it.
+
+No part of a run's identity: the same run has the same result wherever it was done. What a machine or a cluster does not
+have is refused here, before anything runs. Loads neither Ray nor submitit until one of them is chosen.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from harness.contracts import Resources
+from harness.errors import UserError, unknown
+from harness.frozen import Frozen
+
+if TYPE_CHECKING:
+    from harness.executors.local import LocalExecutor
+    from harness.executors.ray import RayExecutor
+    from harness.executors.slurm import SlurmExecutor
+
+
+class RunResources(Frozen):
+    """What each run gets; what is left out follows from the machine."""
+
+    threads: int | None = Field(None, ge=1)
+    """Processor threads; on this machine the cores divided by the slots, on a cluster 1."""
+    gpus: int | None = Field(None, ge=0)
+    """GPUs; on this machine 1 where there are some, on a cluster 0."""
+    processes: int = Field(1, ge=1)
+    """Processes that train one model together."""
+    tensor_parallel: int = Field(1, ge=1)
+    """GPUs over which vLLM spreads one model."""
+
+    def checked(self) -> RunResources:
+        """Itself; UserError for what a run cannot use yet, on any machine."""
+        if self.processes > 1:
+            raise UserError(
+                f"processes: {self.processes} is refused: budget, checkpoints and samples of a run are kept by one "
+                "process, so training is not spread over several (more runs at a time use more devices: --slots)."
+            )
+        if self.tensor_parallel > 1:
+            raise UserError(
+                f"tensor_parallel: {self.tensor_parallel} is refused: a run's vLLM takes its weights on one GPU "
+                "(a larger model fits one with a 4-bit base: qlora)."
+            )
+        if self.gpus is not None and self.gpus > 1:
+            raise UserError(f"gpus: {self.gpus} is refused: a run trains and answers on one GPU (gpus: 1).")
+        return self
+
+
+class LocalChoice(Frozen):
+    """This machine."""
+
+    name: Literal["local"] = "local"
+
+    def open(self, wanted: RunResources, slots: int | None, runs: Path) -> LocalExecutor:
+        from harness.executors.local import LocalExecutor, visible_gpus
+
+        cores, gpus = len(os.sched_getaffinity(0)), len(visible_gpus())
+        if wanted.threads is not None and wanted.threads > cores:
+            raise UserError(f"threads: {wanted.threads} is refused: this machine gives {cores} cores to its processes.")
+        if wanted.gpus is not None and wanted.gpus > gpus:
+            raise UserError(f"gpus: {wanted.gpus} is refused: this machine has no GPU that is visible here.")
+        return LocalExecutor(slots, threads=wanted.threads, gpus=wanted.gpus)
+
+
+class RayChoice(Frozen):
+    """A Ray cluster."""
+
+    name: Literal["ray"] = "ray"
+    address: str = "auto"
+    """HOST:PORT of its head, or auto on one of its nodes."""
+
+    def open(self, wanted: RunResources, slots: int | None, runs: Path) -> RayExecutor:
+        from harness.executors.ray import RayExecutor
+
+        return RayExecutor(self.address, _on_cluster(wanted), slots)
+
+
+class SlurmChoice(Frozen):
+    """A Slurm cluster, by sbatch from here."""
+
+    name: Literal["slurm"] = "slurm"
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    gres: str | None = None
+    """In place of `gpus`, where a site wants its GPUs asked for by kind."""
+    minutes: int = Field(60, ge=1)
+    """Time limit of a run's job; a run that reaches it goes on in another job."""
+    memory_gb: float | None = Field(None, gt=0)
+    more: dict[str, Any] = Field(default_factory=dict)
+    """Any other options of sbatch, without their dashes."""
+
+    def open(self, wanted: RunResources, slots: int | None, runs: Path) -> SlurmExecutor:
+        from harness.executors.slurm import SlurmExecutor
+
+        return SlurmExecutor(runs / "slurm", self, _on_cluster(wanted), slots)
+
+
+ExecutorChoice = Annotated[LocalChoice | RayChoice | SlurmChoice, Field(discriminator="name")]
+CHOICES: dict[str, type[LocalChoice] | type[RayChoice] | type[SlurmChoice]] = {
+    "local": LocalChoice,
+    "ray": RayChoice,
+    "slurm": SlurmChoice,
+}
+
+
+def executor_choice(given: Any) -> Any:
+    """`ray` in a sweep file is {name: ray}; ValueError for what names no executor."""
+    if isinstance(given, str):
+        given = {"name": given}
+    if isinstance(given, dict) and given.get("name") not in CHOICES:
+        raise ValueError(f"an executor is one of {', '.join(CHOICES)}, or {{name: ray, ...}}")
+    return given
+
+
+def overruled(choice: ExecutorChoice, name: str | None, address: str | None) -> ExecutorChoice:
+    """The choice of a sweep file after the command line's `--executor` and `--ray-address`."""
+    if name is not None and name not in CHOICES:
+        raise unknown("executor", name, CHOICES)
+    if name is not None and name != choice.name:
+        choice = CHOICES[name]()
+    if address is None:
+        return choice
+    if not isinstance(choice, RayChoice):
+        raise UserError(f"--ray-address goes with --executor ray; the runs of this sweep go to {choice.name}.")
+    return RayChoice(address=address)
+
+
+def _on_cluster(wanted: RunResources) -> Resources:
+    return Resources(threads=wanted.threads or 1, gpus=wanted.gpus or 0)
