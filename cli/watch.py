@@ -98,21 +98,13 @@ def _table(directory: SweepDirectory, runs: Path) -> Any:
 def _is_over(directory: SweepDirectory) -> bool:
     record = directory.read()
     assert record is not None
-    return record.finished or not _is_held(directory)
-
-
-def _is_held(directory: SweepDirectory) -> bool:
-    from harness.lease import age
-    from harness.record import LEASE_SECONDS
-
-    seconds = age(directory.lease)
-    return seconds is not None and seconds < LEASE_SECONDS
+    return record.finished or not directory.controllers()
 
 
 def _state(directory: SweepDirectory) -> str:
     record = directory.read()
     assert record is not None
-    if _is_held(directory):
+    if directory.controllers():
         return f"{record.name} is running."
     if record.finished:
         return f"{record.name} is finished (beyondrl report {record.name})."

@@ -38,7 +38,8 @@ class Ended:
 class ArmRun:
     """The state of one arm."""
 
-    def __init__(self, sweep: Sweep, arm: Arm, jobs: Jobs, study: Study | None) -> None:
+    def __init__(self, sweep: Sweep, arm: Arm, jobs: Jobs, study: Study | None, again: bool = True) -> None:
+        """`again` gives failed trials of an earlier start a new chance: nobody else may be at work on the study."""
         self.arm = arm
         self.phase: Phase = "final" if study is None else "tuning"
         self.winner: Component | None = arm.component() if study is None else None
@@ -56,7 +57,7 @@ class ArmRun:
         self._settled: set[str] = set()
         self._curves = CurveReader()
         self._ended: list[Ended] = []
-        if study is not None:
+        if study is not None and again:
             self._try_failed_again(study)
 
     @property
@@ -128,9 +129,11 @@ class ArmRun:
     def _tune(self, study: Study) -> list[RunSpec]:
         while self.told < self.arm.trials:
             if self._trial is None:
-                self._trial = study.ask()
+                self._trial = study.ask(self.arm.trials)
                 self._trials = study.trials()
                 self.changed = True
+                if self._trial is None:
+                    continue
             ready = self._judge(study, self._trial)
             if ready is not None:
                 return ready
@@ -143,7 +146,9 @@ class ArmRun:
         return []
 
     def _judge(self, study: Study, trial: TrialView) -> list[RunSpec] | None:
-        """None if the trial could be told, else those of its runs that may be submitted."""
+        """None if the trial has ended, else those of its runs that may be submitted."""
+        if study.has_ended(trial.number):
+            return None
         specs = self._specs_of(trial)
         looks = [self._jobs.look(spec) for spec in specs]
         directories = [self._jobs.directory(spec) for spec in specs]

@@ -1,8 +1,9 @@
 """The controller of a sweep: fills the executor's slots with what its arms want next, until nothing is left to do.
 
-One controller a sweep, by a lease on its directory. It can be killed at any moment: studies and run directories hold
-everything, and a new start goes on from them and repeats nothing that is finished. Each study goes on one trial at a
-time, different studies side by side; tuning goes before final runs, because its trials wait for each other.
+One controller a sweep, by a lease on its directory; several where their study is a database that they share: then each
+run goes to whoever takes its lease first. It can be killed at any moment: studies and run directories hold everything,
+and a new start goes on from them and repeats nothing that is finished. Each study goes on one trial at a time,
+different studies side by side; tuning goes before final runs, because its trials wait for each other.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from sweeps.directory import SweepDirectory
 from sweeps.jobs import Jobs
 from sweeps.progress import Progress
 from sweeps.resolve import Arm, Sweep
-from sweeps.storage import open_storage
+from sweeps.storage import is_shared, open_storage
 from sweeps.study import Study
 
 _TICK_SECONDS = 0.1
@@ -49,12 +50,13 @@ class Controller:
         self.directory = SweepDirectory.of(runs, sweep.name)
         self._jobs = Jobs(runs, executor, resources)
         self._executor = executor
+        self._shared = is_shared(sweep.file.storage)
 
     def run(self, progress: Progress) -> Outcome:
         """Do what is left to do. KeyboardInterrupt cancels what runs and goes on to the caller."""
         set_aside = self.directory.set_aside(self.sweep.identity)
         self.directory.bring_back(self.sweep.identity)
-        with self.directory.held():
+        with self.directory.joined() if self._shared else self.directory.held():
             record = self.directory.read()
             if record is not None and self._complete(record):
                 return Outcome(record, 0, {}, set_aside)
@@ -88,14 +90,14 @@ class Controller:
         storage = None
         if any(arm.trials for arm in self.sweep.arms):
             storage = open_storage(self.directory.path, self.sweep.file.storage)
-        arms = []
+        arms, again = [], len(self.directory.controllers()) < 2
         for arm in self.sweep.arms:
             study = None
             if arm.trials and storage is not None:
                 identity = self.sweep.tuning_identity(arm)
                 name = f"{self.sweep.name}.{arm.label}.{identity}"
                 study = Study(storage, name, identity, arm.tunable, self.sweep.file.tune)
-            arms.append(ArmRun(self.sweep, arm, self._jobs, study))
+            arms.append(ArmRun(self.sweep, arm, self._jobs, study, again))
         return arms
 
     def _submit(self, wanted: list[tuple[ArmRun, list[RunSpec]]]) -> None:
@@ -110,10 +112,15 @@ class Controller:
                 self._jobs.submit(spec)
 
     def _write(self, arms: list[ArmRun], finished: bool) -> None:
-        if finished or any(arm.changed for arm in arms):
+        if finished or (any(arm.changed for arm in arms) and not self._finished_elsewhere()):
             self.directory.write(self._record(arms, finished))
             for arm in arms:
                 arm.changed = False
+
+    def _finished_elsewhere(self) -> bool:
+        """Whether another controller has written down the end, which has only to be caught up with here."""
+        there = self.directory.read() if self._shared else None
+        return there is not None and there.finished and there.identity == self.sweep.identity
 
     def _record(self, arms: list[ArmRun], finished: bool) -> SweepRecord:
         file = self.sweep.file

@@ -1,5 +1,7 @@
 """The directory of a sweep: `<runs>/sweeps/<name>/` with sweep.yaml, sweep.json, study.journal and a lease.
 
+Controllers that share their study have a lease each, in `controllers/`.
+
 A name can mean another sweep after its file was edited. The earlier one is then set aside whole, under its name and the
 first digits of its identity, and comes back when the file does: nothing is lost and nothing mixed.
 """
@@ -7,11 +9,15 @@ first digits of its identity, and comes back when the file does: nothing is lost
 from __future__ import annotations
 
 import json
+import os
+import socket
+from collections.abc import Callable
 from pathlib import Path
 
 from harness.atomic import write_json, write_text
 from harness.errors import UserError, unknown
-from harness.lease import Lease, LeaseHeld
+from harness.lease import Lease, LeaseHeld, age
+from harness.record import LEASE_SECONDS
 from harness.sweep_record import SweepRecord
 
 
@@ -75,7 +81,19 @@ class SweepDirectory:
 
     def held(self) -> Lease:
         """The lease that keeps a second controller out; UserError when one is at work."""
-        return _SweepLease(self.lease)
+        return _SweepLease(self.lease, self.path.name, lambda: _at_work(self._shared()))
+
+    def joined(self) -> Lease:
+        """The lease of one of several controllers; UserError when one that shares nothing is at work."""
+        mine = self.path / "controllers" / f"{socket.gethostname()}-{os.getpid()}.json"
+        return _SweepLease(mine, self.path.name, lambda: _at_work([self.lease]))
+
+    def controllers(self) -> list[Path]:
+        """The leases of those that are at work on this sweep: one, or several that share it."""
+        return _at_work([self.lease, *self._shared()])
+
+    def _shared(self) -> list[Path]:
+        return sorted((self.path / "controllers").glob("*.json"))
 
     @staticmethod
     def _move(source: Path, target: Path) -> None:
@@ -88,16 +106,33 @@ class SweepDirectory:
 
 
 class _SweepLease(Lease):
+    def __init__(self, path: Path, name: str, rivals: Callable[[], list[Path]]) -> None:
+        super().__init__(path)
+        self._name = name
+        self._rivals = rivals
+
     def __enter__(self) -> Lease:
         try:
-            return super().__enter__()
+            super().__enter__()
         except LeaseHeld:
-            holder = json.loads(self.path.read_text())
-            name = self.path.parent.name
-            raise UserError(
-                f"The sweep {name!r} is being run by process {holder['pid']} on {holder['host']}; "
-                f"look on with: beyondrl watch {name}"
-            ) from None
+            raise self._refusal(self.path) from None
+        rivals = self._rivals()
+        if rivals:
+            self.__exit__(None, None, None)
+            raise self._refusal(rivals[0])
+        return self
+
+    def _refusal(self, lease: Path) -> UserError:
+        holder = json.loads(lease.read_text())
+        return UserError(
+            f"The sweep {self._name!r} is being run by process {holder['pid']} on {holder['host']}; "
+            f"look on with: beyondrl watch {self._name}"
+        )
+
+
+def _at_work(leases: list[Path]) -> list[Path]:
+    ages = [(lease, age(lease)) for lease in leases]
+    return [lease for lease, seconds in ages if seconds is not None and seconds < LEASE_SECONDS]
 
 
 def all_sweeps(runs: Path) -> list[SweepDirectory]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from harness.streams import stream
 from sweeps.file import Tuning
 from sweeps.space import search_space
+from sweeps.storage import alone
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
@@ -56,22 +57,32 @@ class Study:
         self._defaults = {key: parameter.default for key, parameter in parameters.items()}
         self._tune = tune
         self._storage = storage
-        self._study = optuna.create_study(
-            storage=storage, study_name=name, direction="maximize", pruner=_pruner(tune), load_if_exists=True
-        )
+        with alone(storage, name):
+            self._study = optuna.create_study(
+                storage=storage, study_name=name, direction="maximize", pruner=_pruner(tune), load_if_exists=True
+            )
         self._study_id = storage.get_study_id_from_name(name)
 
     def trials(self) -> list[TrialView]:
         """The trials that count, in order: not the torn ones, and not those that were tried again."""
         return [_view(trial) for trial in self._counting()]
 
-    def ask(self) -> TrialView:
-        """The trial that is running, or else the next one; the first of all is the defaults."""
+    def ask(self, most: int | None = None) -> TrialView | None:
+        """The trial that is running, or else the next one; the first of all is the defaults.
+
+        None when `most` trials have ended, as another controller may have seen to.
+        """
+        with alone(self._storage, self.name):
+            return self._ask(most)
+
+    def _ask(self, most: int | None) -> TrialView | None:
         self._drop_torn()
         running = next((trial for trial in self.trials() if trial.state == "running"), None)
         if running is not None:
             return running
         position = len(self._counting())
+        if position == most:
+            return None
         waiting = any(_state(trial) == "waiting" for trial in self._study.get_trials(deepcopy=False))
         if position == 0 and not waiting:
             self._study.enqueue_trial(self._defaults)
@@ -80,14 +91,23 @@ class Study:
         asked = self._study.ask(fixed_distributions=dict(self._space))
         return TrialView(asked.number, dict(asked.params), "running", None)
 
+    def has_ended(self, number: int) -> bool:
+        """Whether a trial was told, by whichever controller."""
+        return _state(self._trial(number)) != "running"
+
     def should_prune(self, number: int, curve: Mapping[int, float], last: int) -> bool:
         """Report the points of a curve that are new, in order; True at the first where the pruner would stop.
 
         The point `last` is the end of the budget: there is nothing left to save, so nothing is stopped there.
         """
+        from optuna.exceptions import UpdateFinishedTrialError
+
         for point in sorted(curve):
             if point not in self._trial(number).intermediate_values:
-                self._storage.set_trial_intermediate_value(self._id(number), point, curve[point])
+                try:
+                    self._storage.set_trial_intermediate_value(self._id(number), point, curve[point])
+                except UpdateFinishedTrialError:  # another controller has just told it
+                    return False
             trial = copy.copy(self._trial(number))
             values = trial.intermediate_values
             trial.intermediate_values = {step: values[step] for step in values if step <= point}
@@ -96,11 +116,13 @@ class Study:
         return False
 
     def tell(self, number: int, state: TrialState, value: float | None = None) -> None:
-        """End a trial: `complete` with its value on val, `pruned` or `failed` without one."""
+        """End a trial that has not ended: `complete` with its value on val, `pruned` or `failed` without one."""
         from optuna.trial import TrialState as Told
 
         told = {"complete": Told.COMPLETE, "pruned": Told.PRUNED, "failed": Told.FAIL}
-        self._study.tell(number, value, state=told[state])
+        with alone(self._storage, self.name):
+            if not self.has_ended(number):
+                self._study.tell(number, value, state=told[state])
 
     def retry(self, number: int) -> None:
         """Put the parameters of a failed trial up as the next one; the failed one no longer counts."""

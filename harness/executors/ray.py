@@ -12,6 +12,7 @@ import importlib
 import logging
 import os
 import signal
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from harness.executors.local import Work
 from harness.executors.node import run_on_node
 
 _GRACE_SECONDS = 10.0
+_CONNECT_SECONDS = 10.0
 _NODES_SECONDS = 2.0
 """How long a count of the nodes is good for."""
 
@@ -147,18 +149,21 @@ def _fits(node: dict[str, float], wanted: Resources) -> int:
 
 def _connected(address: str) -> Any:
     """Ray, connected to the cluster at `address`."""
-    try:
-        ray = importlib.import_module("ray")
-    except ImportError:
-        raise UserError("Ray is not installed: pip install 'beyondrl[ray]', here and on every node.") from None
     if address.startswith("ray://"):
         raise UserError(
             f"{address} is a Ray client's address: run beyondrl on a node of the cluster (--ray-address auto)."
         )
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True)
+        ray = importlib.import_module("ray")
+    except ImportError:
+        raise UserError("Ray is not installed: pip install 'beyondrl[ray]', here and on every node.") from None
+    try:
+        host, _, port = address.rpartition(":")
+        if host and port.isdigit():  # Ray itself would try for minutes
+            socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        words = str(error).strip().partition("\n")[0]
+        words = str(error).strip().partition("\n")[0].partition(". ")[0]
         raise UserError(
             f"There is no Ray cluster to be reached at {address!r} ({words.rstrip('.')}): "
             "ray start --head here, or --ray-address HOST:PORT."

@@ -66,6 +66,10 @@ SWEEP = "model: lab\ntask: toy-task\nmethods: [toy-rate]\nbudget: {steps: 5}\n"
         (("watch", "toy"), "No sweep in runs is called 'toy'"),
         (("report",), "No sweep was started in runs yet"),
         (("ingest",), "runs is no directory"),
+        (("ingest", "--runs", "s3://bucket/runs"), "Runs lie in a folder, and s3: is none"),
+        (("sweep", "quickstart", "--executor", "rya"), "No executor is called 'rya'. Did you mean 'ray'?"),
+        (("sweep", "quickstart", "--ray-address", "head:6379"), "--ray-address goes with --executor ray"),
+        (("sweep", "quickstart", "--executor", "ray", "--ray-address", "ray://head:10001"), "a Ray client's address"),
         (("export", "abc", "--to", "hf", "--out", "x"), "No run in runs is called 'abc'"),
         (("export", "abc", "--to", "onnx", "--out", "x"), "'onnx' is not one of"),
         (("lab", "build", "labb"), "No lab recipe is called 'labb'. Did you mean 'lab'?"),
@@ -175,3 +179,33 @@ def test_a_reader_that_leaves_early() -> None:
         f"{sys.executable} -m cli.main list methods --json | head -c 1", shell=True, capture_output=True, text=True
     )
     assert process.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ("{threads: 4096}", "threads: 4096 is refused: this machine gives"),
+        ("{gpus: 2}", "gpus: 2 is refused: a run trains and answers on one GPU"),
+        ("{processes: 2}", "processes: 2 is refused: budget, checkpoints and samples"),
+        ("{tensor_parallel: 2}", "tensor_parallel: 2 is refused"),
+        ("{thread: 2}", "No key of 'resources' is called 'thread'. Did you mean 'threads'?"),
+    ],
+)
+def test_resources_that_a_run_cannot_have(say: Say, wanted: str, said: str) -> None:
+    Path("s.yaml").write_text(f"{SWEEP}resources: {wanted}\n")
+    answer = say("sweep", "s.yaml", "--dry-run")
+    assert answer.code == 2 and said in answer.err and answer.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("executor", "said"),
+    [
+        ("rya", "line 5: an executor is one of local, ray, slurm"),
+        ("{name: ray, adress: head}", "Did you mean 'address'?"),
+        ("{name: slurm, minutes: 0}", "executor.slurm.minutes=0 is not possible"),
+    ],
+)
+def test_an_executor_that_is_none(say: Say, executor: str, said: str) -> None:
+    Path("s.yaml").write_text(f"{SWEEP}executor: {executor}\n")
+    answer = say("sweep", "s.yaml", "--dry-run")
+    assert answer.code == 2 and said in answer.err and answer.err.count("\n") == 1

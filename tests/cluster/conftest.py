@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,9 +64,20 @@ def nodes() -> Iterator[Nodes]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture
+def database(postgres: str) -> str:
+    """The address of an empty database."""
+    import psycopg
+
+    name = f"d{uuid.uuid4().hex}"
+    with psycopg.connect(f"{postgres.replace('+psycopg', '')}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
+    return f"{postgres}/{name}"
+
+
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[str]:
-    """The address of an empty database."""
+    """The address of a server."""
     pytest.importorskip("psycopg", reason="psycopg is not installed (make test-cluster)")
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     found = shutil.which("initdb") or (str(programs[-1]) if programs else None)
@@ -87,7 +99,7 @@ def postgres() -> Iterator[str]:
     call("initdb", "--auth=trust", "--username=beyondrl", "--no-sync")
     options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
     call("pg_ctl", "-w", "-l", str(folder / "log"), "-o", options, "start")
-    yield f"postgresql+psycopg://beyondrl@127.0.0.1:{port}/postgres"
+    yield f"postgresql+psycopg://beyondrl@127.0.0.1:{port}"
     call("pg_ctl", "-w", "-m", "immediate", "stop")
     shutil.rmtree(folder)
 

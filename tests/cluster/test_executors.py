@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -141,7 +142,25 @@ def test_ray_refuses_what_no_node_has(nodes: object, tmp_path: Path) -> None:
     ray.shutdown()
 
 
-def test_a_cluster_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere.invalid:6379", "nonsense"])
+def test_a_ray_cluster_that_is_not_there_is_one_sentence(tmp_path: Path, address: str) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed (make test-cluster)")
+    with pytest.raises(UserError, match=f"There is no Ray cluster to be reached at '{address}' "):
+        RayChoice(address=address).open(RunResources(), None, tmp_path)
+
+
+def test_slurm_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     pytest.importorskip("submitit", reason="submitit is not installed")
     with pytest.raises(UserError, match="Slurm is not here"):
         SlurmChoice().open(RunResources(), None, tmp_path)
+
+
+@pytest.mark.parametrize(("choice", "package"), [(RayChoice(), "ray"), (SlurmChoice(), "submitit")])
+def test_a_package_that_is_missing_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, choice: RayChoice | SlurmChoice, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(
+        UserError, match=rf"is not installed: pip install 'beyondrl\[{choice.name}\]', here and on every"
+    ):
+        choice.open(RunResources(), None, tmp_path)

@@ -33,6 +33,8 @@ def test_identity_changes_with_what_decides_and_with_nothing_else(make_sweep: Ma
     one = make_sweep("[toy-base, toy-rate]")
     assert make_sweep("[toy-base, toy-rate]").identity == one.identity
     assert make_sweep("[toy-base, toy-rate]", extra="storage: sqlite:///x.db\n").identity == one.identity
+    elsewhere = "executor: {name: ray, address: head:6379}\nresources: {threads: 2}\n"
+    assert make_sweep("[toy-base, toy-rate]", extra=elsewhere).identity == one.identity
     others = [
         make_sweep("[toy-rate]"),
         make_sweep("[toy-base, toy-rate]", trials=4),

@@ -51,6 +51,7 @@ def test_reopened_after_every_trial_it_asks_the_same(tmp_path: Path) -> None:
     whole = open_study(optuna.storages.InMemoryStorage())
     expected = [step(whole) for _ in range(8)]
     assert [step(open_study(open_storage(tmp_path, None))) for _ in range(8)] == expected
+    assert whole.ask(most=8) is None
     assert any(pruned for _, pruned in expected) and len({str(one) for one, _ in expected}) > 5
 
 
