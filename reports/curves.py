@@ -11,11 +11,15 @@ from reports.sweep_data import MethodData
 
 def mean_curve(method: MethodData, column: str) -> list[tuple[float, float]]:
     """(mean cost, mean accuracy) at each point that every finished seed reached."""
-    by_point: dict[tuple[int, int], list[dict[str, Any]]] = {}
-    for row in method.curve:
-        by_point.setdefault((row["stage"], row["point"]), []).append(row)
-    whole = [rows for _, rows in sorted(by_point.items()) if len(rows) == len(method.seeds)]
-    return [(_mean(rows, column), _mean(rows, "accuracy")) for rows in whole]
+    return [(_mean(rows, column), _mean(rows, "accuracy")) for rows in _whole(method)]
+
+
+def band(method: MethodData, column: str) -> list[tuple[float, float, float]]:
+    """(mean cost, lowest accuracy, highest accuracy) of the seeds at each point of `mean_curve`."""
+    return [
+        (_mean(rows, column), min(row["accuracy"] for row in rows), max(row["accuracy"] for row in rows))
+        for rows in _whole(method)
+    ]
 
 
 def costs(one: Standing, column: str) -> tuple[float, float]:
@@ -31,6 +35,14 @@ def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
         if not found or score > found[-1][1]:
             found.append((cost, score))
     return found
+
+
+def _whole(method: MethodData) -> list[list[dict[str, Any]]]:
+    """The rows of each point that every finished seed reached."""
+    by_point: dict[tuple[int, int], list[dict[str, Any]]] = {}
+    for row in method.curve:
+        by_point.setdefault((row["stage"], row["point"]), []).append(row)
+    return [rows for _, rows in sorted(by_point.items()) if len(rows) == len(method.seeds)]
 
 
 def _mean(rows: Sequence[dict[str, Any]], column: str) -> float:

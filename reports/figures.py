@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from reports.comparison import BASELINE, Comparison
-from reports.curves import costs, front, mean_curve
+from reports.curves import band, costs, front, mean_curve
 from reports.figures_of_many import cost_rows, learning_panels, tuning_rows
 from reports.importance import slices
 from reports.numbers import count
@@ -71,6 +71,8 @@ def _learning(data: SweepData, looks: Looks, column: str, short: str, label: str
             colour, marker = looks[method.name]
             x, y = [p[0] for p in points], [100 * p[1] for p in points]
             axes.plot(x, y, marker=marker, color=colour, markersize=4.5, linewidth=1.6, label=method.name)
+            seeds = [(cost, 100 * low, 100 * high) for cost, low, high in band(method, column)]
+            axes.fill_between(*zip(*seeds, strict=True), color=colour, alpha=0.12, linewidth=0)
         axes.set_xlabel(label + (f"\n({', '.join(silent)}: none)" if silent else ""))
         axes.set_ylabel("accuracy, %")
         axes.set_ylim(bottom=0)

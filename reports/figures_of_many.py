@@ -11,7 +11,7 @@ from math import ceil
 from matplotlib.axes import Axes
 
 from reports.comparison import Comparison
-from reports.curves import costs, front, mean_curve
+from reports.curves import band, costs, front, mean_curve
 from reports.numbers import count
 from reports.panel import Figure, counted, grid, panel
 from reports.sweep_data import MethodData, SweepData
@@ -25,6 +25,7 @@ def learning_panels(data: SweepData, column: str, short: str, label: str) -> Fig
     drawn = {m.name: points for m in data.methods if (points := mean_curve(m, column)) and points[-1][0] > 0}
     if not drawn:
         return None
+    by_name = {method.name: method for method in data.methods}
     rows = ceil(len(drawn) / _COLUMNS)
     title = f"Accuracy on val by {short}"
     with grid(f"learning-{column.replace('_', '-')}", title, rows, _COLUMNS, (10.5, 0.8 + 1.35 * rows)) as parts:
@@ -33,6 +34,8 @@ def learning_panels(data: SweepData, column: str, short: str, label: str) -> Fig
             for other in drawn.values():
                 axes.plot([p[0] for p in other], [100 * p[1] for p in other], color=_BEHIND, linewidth=0.8, zorder=1)
             axes.plot([p[0] for p in points], [100 * p[1] for p in points], "o-", color=_SHOWN, markersize=3, zorder=2)
+            seeds = [(cost, 100 * low, 100 * high) for cost, low, high in band(by_name[name], column)]
+            axes.fill_between(*zip(*seeds, strict=True), color=_SHOWN, alpha=0.2, linewidth=0)
             axes.set_title(name, fontsize=9)
             axes.set_ylim(bottom=0)
             axes.tick_params(labelsize=8, labelbottom=True)

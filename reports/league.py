@@ -79,10 +79,10 @@ def _aggregate(league: League, order: list[int]) -> Table:
         )
     note = (
         "Gain over the untouched base in points of accuracy, over all runs and tasks: its interquartile mean (the mean "
-        "of the middle half), mean, median of the tasks' means, and its worst task. Intervals are 95% percentiles "
-        "of a bootstrap that draws the runs of each task anew: they speak of other runs on these tasks, not of other "
-        "tasks, and with few seeds they are too narrow. Gains are not divided by the best one seen: such shares change "
-        "whenever a method is added, and blow up noise on a task where nothing gains."
+        "of the middle half), mean, median of the tasks' means, and its worst task. Intervals are of a bootstrap (95%) "
+        "that draws the runs of each task anew, widened for few runs: they speak of other runs on these tasks, not of "
+        "other tasks. Gains are not divided by the best one seen: such shares change whenever a method is added, and "
+        "blow up noise on a task where nothing gains."
     )
     columns = ["method", "interquartile mean", "mean", "median task", "worst task"]
     return Table("Gain over base across tasks", columns, rows, note, frozenset({"method", "worst task"}))
@@ -102,7 +102,7 @@ def _improvement(league: League, order: list[int]) -> Table:
     note = (
         "How likely a run of the row's method scores above one of the column's on a task drawn from these; a tie is "
         "half a win. An interval above 0.5 says that the row is ahead more often than not; it says nothing about by "
-        "how much, and the pairs are not adjusted for their number."
+        "how much, [1, 1] that no runs overlap, and the pairs are not adjusted for their number."
     )
     names = [league.methods[method] for method in order]
     return Table("Probability of improvement", ["method", *names], rows, note)

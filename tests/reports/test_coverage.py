@@ -36,6 +36,18 @@ def test_holm_keeps_the_familywise_rate(better: int) -> None:
     assert family(World(3, 100), 6, rounds, better) <= 0.05 + 3 * (0.05 * 0.95 / rounds) ** 0.5
 
 
+@pytest.mark.parametrize("share", [1.0, 0.95, 0.8, 0.3])
+def test_small_p_values_are_as_rare_as_they_say(share: float) -> None:
+    """As Holm needs them over many pairs: with three seeds, and the share of the variance that is the seeds'."""
+    rng, seeds, items, rounds, small = np.random.default_rng(0), 3, 40, 6000, 0.05 / 28
+    found = 0
+    for _ in range(rounds):
+        of_seed = rng.normal(0, (share * seeds) ** 0.5, (seeds, 1))
+        scores = of_seed + rng.normal(0, ((1 - share) * items) ** 0.5, (1, items)) + rng.normal(0, 0.01, (seeds, items))
+        found += estimate(scores).p < small
+    assert found / rounds <= small + 3 * (small / rounds) ** 0.5
+
+
 def test_a_variance_pooled_over_methods_does_not_cover_where_spreads_differ() -> None:
     """Why every pair has its own: seeds of one method scatter thrice as far, and its intervals are too short."""
     rows = {row["way"]: row for row in measure("one method thrice", 12, 3, 300)}

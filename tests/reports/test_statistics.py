@@ -38,7 +38,8 @@ def test_intervals_cover_the_truth(seeds: int, items: int, of_seed: float, of_it
     found = [estimate(draw(rng, seeds, items, of_seed, of_item, rest)) for _ in range(rounds)]
     covered = sum(e.low <= 0 <= e.high for e in found) / rounds
     assert 0.935 <= covered <= 0.99  # 95% or more, less three standard errors of the simulation
-    assert sum(e.p < 0.05 for e in found) / rounds == pytest.approx(1 - covered, abs=1e-9)
+    assert all(e.p >= 0.05 for e in found if e.low <= 0 <= e.high)
+    assert sum(e.p < 0.05 for e in found) / rounds >= 1 - covered - 0.025
 
 
 def test_a_two_way_percentile_bootstrap_would_not_cover() -> None:
