@@ -71,8 +71,9 @@ def _learning(data: SweepData, looks: Looks, column: str, short: str, label: str
             colour, marker = looks[method.name]
             x, y = [p[0] for p in points], [100 * p[1] for p in points]
             axes.plot(x, y, marker=marker, color=colour, markersize=4.5, linewidth=1.6, label=method.name)
-            seeds = [(cost, 100 * low, 100 * high) for cost, low, high in band(method, column)]
-            axes.fill_between(*zip(*seeds, strict=True), color=colour, alpha=0.12, linewidth=0)
+            seeds = band(method, column)
+            low, high = [100 * one[1] for one in seeds], [100 * one[2] for one in seeds]
+            axes.fill_between([one[0] for one in seeds], low, high, color=colour, alpha=0.12, linewidth=0)
         axes.set_xlabel(label + (f"\n({', '.join(silent)}: none)" if silent else ""))
         axes.set_ylabel("accuracy, %")
         axes.set_ylim(bottom=0)

@@ -34,8 +34,9 @@ def learning_panels(data: SweepData, column: str, short: str, label: str) -> Fig
             for other in drawn.values():
                 axes.plot([p[0] for p in other], [100 * p[1] for p in other], color=_BEHIND, linewidth=0.8, zorder=1)
             axes.plot([p[0] for p in points], [100 * p[1] for p in points], "o-", color=_SHOWN, markersize=3, zorder=2)
-            seeds = [(cost, 100 * low, 100 * high) for cost, low, high in band(by_name[name], column)]
-            axes.fill_between(*zip(*seeds, strict=True), color=_SHOWN, alpha=0.2, linewidth=0)
+            seeds = band(by_name[name], column)
+            low, high = [100 * one[1] for one in seeds], [100 * one[2] for one in seeds]
+            axes.fill_between([one[0] for one in seeds], low, high, color=_SHOWN, alpha=0.2, linewidth=0)
             axes.set_title(name, fontsize=9)
             axes.set_ylim(bottom=0)
             axes.tick_params(labelsize=8, labelbottom=True)
