@@ -24,6 +24,7 @@ from cli.interrupted import CTRL_C, STOPPED, Interrupted
 from cli.lab import lab
 from cli.listing import list_kind
 from cli.merge import merge
+from cli.plan import plan
 from cli.regrade import regrade
 from cli.replay import replay
 from cli.reproduce import reproduce
@@ -48,6 +49,7 @@ app = typer.Typer(
 app.command("list")(list_kind)
 app.command("explain")(explain)
 app.command("run")(run)
+app.command("plan")(plan)
 app.command("sweep")(sweep)
 app.command("watch")(watch)
 app.command("ingest")(ingest)

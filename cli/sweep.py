@@ -17,7 +17,9 @@ from cli.output import console
 
 if TYPE_CHECKING:
     from harness.document import Document
+    from sweeps.estimate.estimate import Estimate
     from sweeps.file import SweepFile
+    from sweeps.plan import SweepPlan
 
 
 def sweep(
@@ -63,15 +65,21 @@ def carry_out(
     dry_run: bool = False,
     json: bool = False,
     then: Callable[[], None] | None = None,
+    devices: tuple[str, ...] = (),
 ) -> None:
     """Plan a sweep, run what is left of it, ingest and report, and do what comes `then`.
 
-    `words` are the arguments that bring this about; typer.Exit(1) when a run has failed.
+    `words` are the arguments that bring this about, `devices` described ones to hold the plan against. Raises
+    typer.Exit(1) when a run has failed.
     """
     from cli.places import nearest_existing, require_writable
+    from cli.plan import estimates_of
     from harness.models import load_model
     from results.database import check
     from sweeps.controller import Controller
+    from sweeps.directory import SweepDirectory
+    from sweeps.estimate.record import keep_estimates
+    from sweeps.estimate.table import estimate_table
     from sweeps.plan import make_plan
     from sweeps.plan_table import plan_table
     from sweeps.progress import progress_for
@@ -84,11 +92,14 @@ def carry_out(
         require_writable(places.runs, "--runs")
         require_writable(places.database.parent, "--database")
     plan = make_plan(resolved, places.runs)
+    estimates = estimates_of(resolved, places.runs, executor.slots, devices) if plan.runs_left or dry_run else []
     if json and dry_run:
-        _print_json(plan)
+        _print_json(plan, estimates)
         return
     terminal = console()
     for part in plan_table(plan, executor.slots, shutil.disk_usage(nearest_existing(places.runs)).free):
+        terminal.print(part, highlight=False, soft_wrap=not terminal.is_terminal)
+    for part in estimate_table(plan, estimates, parsed.price) if estimates else ():
         terminal.print(part, highlight=False, soft_wrap=not terminal.is_terminal)
     if dry_run:
         return
@@ -96,7 +107,8 @@ def carry_out(
     anywhere = _command(words, Places(RUNS, DATABASE, OUT))
     try:
         outcome = Controller(resolved, places.runs, executor, executor.resources, [anywhere]).run(
-            progress_for(terminal)
+            progress_for(terminal),
+            lambda: keep_estimates(SweepDirectory.of(places.runs, resolved.name), resolved.identity, estimates),
         )
     except KeyboardInterrupt:
         raise Interrupted(f"Stopped; what is finished is kept. Go on with: {command}") from None
@@ -137,7 +149,7 @@ def _command(words: list[str], places: Places) -> str:
     return shlex.join(words)
 
 
-def _print_json(plan: object) -> None:
+def _print_json(plan: SweepPlan, estimates: list[Estimate]) -> None:
     import dataclasses
     import json
     import sys
@@ -147,6 +159,6 @@ def _print_json(plan: object) -> None:
     def plain(value: object) -> object:
         return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
 
-    assert dataclasses.is_dataclass(plan) and not isinstance(plan, type)
-    json.dump(dataclasses.asdict(plan), sys.stdout, indent=1, default=plain)
+    told = dataclasses.asdict(plan) | {"estimates": [dataclasses.asdict(one) for one in estimates]}
+    json.dump(told, sys.stdout, indent=1, default=plain)
     sys.stdout.write("\n")

@@ -163,7 +163,8 @@ class GradientObjective(Objective, Protocol):
 
     One update's batch is computed in micro-batches of its rows (`harness.micro_batches`). An objective whose batches
     are not simply rows says how they are split in an optional `split(inputs, parts, items) -> [(inputs, share), ...]`,
-    and how many rows an update has in an optional `batch_size`, so that a plan can tell what cannot be split.
+    and how many rows an update has in an optional `batch_size`, so that a plan can tell what cannot be split; in an
+    optional `holds_reference`, whether a frozen copy of the start policy lies beside it.
     """
 
     def trainer(self, stage: StageContext, optimiser: GradientOptimiser) -> Any:
@@ -220,7 +221,10 @@ class Optimiser(Protocol):
 
 @runtime_checkable
 class GradientOptimiser(Optimiser, Protocol):
-    """Builds a torch optimiser."""
+    """Builds a torch optimiser.
+
+    It may say in `state_bytes` what it keeps of a trainable parameter, where that is not Adam's two float32 moments.
+    """
 
     learning_rate: float
 
@@ -231,7 +235,10 @@ class GradientOptimiser(Optimiser, Protocol):
 
 @runtime_checkable
 class FitnessOptimiser(Optimiser, Protocol):
-    """Runs its own loop of ask and tell against a fitness objective."""
+    """Runs its own loop of ask and tell against a fitness objective.
+
+    It may say in `held_bytes(trainable)` what it keeps in memory beside the weights that serve.
+    """
 
     def fit(self, stage: StageContext, objective: FitnessObjective) -> None: ...
 

@@ -1,6 +1,7 @@
 """The one collector: run and sweep directories into the database, in one transaction under a file lock.
 
-A run whose content has not changed is left alone, so ingesting twice is ingesting once. `rebuild` starts from nothing;
+A run whose content has not changed is left alone, and one whose files have not is not even read (`results.seen`), so
+ingesting twice is ingesting once. Rows go in by some hundreds of runs at a time. `rebuild` starts from nothing;
 the database that results has the same rows. What papers report (results.literature) comes in beside the runs. Workers
 never open the database.
 """
@@ -15,15 +16,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
-from harness.record import all_runs
+from harness.record import RunDirectory
 from results.database import connect, prepare
 from results.literature import read_papers, read_reported
 from results.rows import content_hash, run_rows, sweep_rows
+from results.seen import content_of, read_seen, scan, write_seen
 
 if TYPE_CHECKING:
     import duckdb
 
 _RUN_TABLES = ("runs", "stages", "metrics", "curve", "environments", "samples", "retention", "regrades")
+_RUNS_A_BATCH = 200
 _SWEEP_TABLES = ("sweeps", "arms", "trials", "finals", "refusals")
 
 
@@ -58,46 +61,114 @@ def ingest(runs: Path, database: Path, rebuild: bool = False) -> IngestSummary:
 
 def _ingest_runs(connection: duckdb.DuckDBPyConnection, runs: Path) -> IngestSummary:
     known = dict(connection.execute("SELECT run_id, content_hash FROM runs").fetchall())
+    seen = read_seen(connection)
     new = updated = unchanged = failed = 0
-    for directory in all_runs(runs):
+    batch = _Batch(connection, runs)
+    for directory, folder, fingerprint in scan(runs):
+        if fingerprint is not None and seen.get(folder) == fingerprint:
+            unchanged += 1
+            continue
         run_id = directory.read_spec().run_id
         content = content_hash(directory)
         failed += directory.status() == "failed"
+        if fingerprint is not None:
+            batch.fingerprints[folder] = fingerprint
         if known.get(run_id) == content:
             unchanged += 1
             continue
-        if run_id in known:
-            updated += 1
-            for table in _RUN_TABLES:
-                connection.execute(f"DELETE FROM {table} WHERE run_id = ?", [run_id])
-        else:
-            new += 1
-        for table, rows in run_rows(directory, runs, content).items():
-            _insert(connection, table, rows)
-        if directory.samples.exists() and directory.result.exists():
-            connection.execute(
-                "INSERT INTO samples BY NAME SELECT ? AS run_id, * FROM read_parquet(?)",
-                [run_id, str(directory.samples)],
-            )
-        for regrade in directory.regraded():
-            connection.execute(
-                "INSERT INTO regrades BY NAME SELECT ? AS run_id, * FROM read_parquet(?)", [run_id, str(regrade)]
-            )
+        updated += run_id in known
+        new += run_id not in known
+        batch.add(directory, run_id, content, run_id in known)
+    batch.write()
     return IngestSummary(new, updated, unchanged, failed)
 
 
+class _Batch:
+    """Rows of several runs, which go into each table in one statement."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, runs: Path) -> None:
+        self.connection, self.runs = connection, runs
+        self.fingerprints: dict[str, str] = {}
+        self._clear()
+
+    def add(self, directory: RunDirectory, run_id: str, content: str, replace: bool) -> None:
+        """Take a run in; what it has in the database is replaced."""
+        if replace:
+            self.replaced.append(run_id)
+        for table, rows in run_rows(directory, self.runs, content).items():
+            self.rows.setdefault(table, []).extend(rows)
+        if directory.samples.exists() and directory.result.exists():
+            self.samples[str(directory.samples)] = run_id
+        self.regrades |= {str(regrade): run_id for regrade in directory.regraded()}
+        self.count += 1
+        if self.count >= _RUNS_A_BATCH:
+            self.write()
+
+    def write(self) -> None:
+        """Put into the database what was added."""
+        for table in _RUN_TABLES if self.replaced else ():
+            self.connection.execute(
+                f"DELETE FROM {table} WHERE run_id IN (SELECT unnest(?::VARCHAR[]))", [self.replaced]
+            )
+        for table, rows in self.rows.items():
+            _insert(self.connection, table, rows)
+        _insert_files(self.connection, "samples", self.samples)
+        _insert_files(self.connection, "regrades", self.regrades)
+        write_seen(self.connection, self.fingerprints)
+        self._clear()
+
+    def _clear(self) -> None:
+        self.fingerprints.clear()
+        self.rows: dict[str, list[dict[str, Any]]] = {}
+        self.samples: dict[str, str] = {}
+        self.regrades: dict[str, str] = {}
+        self.replaced: list[str] = []
+        self.count = 0
+
+
 def _ingest_sweeps(connection: duckdb.DuckDBPyConnection, runs: Path) -> None:
+    paths = sorted(runs.glob("sweeps/*/sweep.json"))
+    if not _changed(connection, "sweeps", [*paths]):
+        return
     for table in _SWEEP_TABLES:
         connection.execute(f"DELETE FROM {table}")
-    for path in sorted(runs.glob("sweeps/*/sweep.json")):
+    for path in paths:
         for table, rows in sweep_rows(path.parent, runs).items():
             _insert(connection, table, rows)
 
 
 def _ingest_reported(connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute((Path(__file__).parent / "reported.sql").read_text())
+    here = Path(__file__).parent
+    if not _changed(
+        connection, "reported", [here / "reported.sql", here / "papers.csv", *sorted(here.glob("reported/*"))]
+    ):
+        return
+    connection.execute((here / "reported.sql").read_text())
     _insert(connection, "papers", [paper.model_dump() for paper in read_papers().values()])
     _insert(connection, "reported", [figure.model_dump() for figure in read_reported()])
+
+
+def _changed(connection: duckdb.DuckDBPyConnection, what: str, paths: list[Path]) -> bool:
+    """Whether these files have another content than at the last ingest; remembered as ingested now."""
+    content = content_of(paths)
+    (row,) = connection.execute("SELECT max(fingerprint) FROM seen WHERE folder = ?", [what]).fetchall()
+    write_seen(connection, {what: content})
+    return bool(row[0] != content)
+
+
+def _insert_files(connection: duckdb.DuckDBPyConnection, table: str, files: dict[str, str]) -> None:
+    """Insert the rows of Parquet files, each with the run that it is of."""
+    if not files:
+        return
+    import pyarrow as pa
+
+    connection.register("of_run", pa.table({"path": list(files), "run_id": list(files.values())}))
+    connection.execute(
+        f"INSERT INTO {table} BY NAME SELECT o.run_id, s.* EXCLUDE (filename) "
+        "FROM read_parquet(?, filename = true, union_by_name = true) s JOIN of_run o ON o.path = s.filename",
+        [list(files)],
+    )
+    connection.unregister("of_run")
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, Any]]) -> None:

@@ -9,6 +9,7 @@ different studies side by side; tuning goes before final runs, because its trial
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,8 +53,11 @@ class Controller:
         self._executor = executor
         self._shared = is_shared(sweep.file.storage)
 
-    def run(self, progress: Progress) -> Outcome:
-        """Do what is left to do. KeyboardInterrupt cancels what runs and goes on to the caller."""
+    def run(self, progress: Progress, begun: Callable[[], None] | None = None) -> Outcome:
+        """Do what is left to do. KeyboardInterrupt cancels what runs and goes on to the caller.
+
+        `begun` is called once the sweep's directory is there and before any run of it is.
+        """
         set_aside = self.directory.set_aside(self.sweep.identity)
         self.directory.bring_back(self.sweep.identity)
         with self.directory.joined() if self._shared else self.directory.held():
@@ -61,6 +65,8 @@ class Controller:
             if record is not None and self._complete(record):
                 return Outcome(record, 0, {}, set_aside)
             self.directory.start(self.sweep.source)
+            if begun is not None:
+                begun()
             try:
                 arms = self._work(progress)
             finally:

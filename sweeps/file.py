@@ -133,6 +133,13 @@ class Evaluation(Frozen):
         return self
 
 
+class Price(Frozen):
+    """What an hour of one device costs."""
+
+    per_device_hour: float = Field(gt=0)
+    currency: str = Field("USD", pattern=r"^[A-Z]{3}$")
+
+
 def _method_choice(given: Any) -> Any:
     if isinstance(given, str):
         return {"name": given, "label": given}
@@ -171,6 +178,8 @@ class SweepFile(Frozen):
     """Options of every method's stages, as far as they take them."""
     retention: Annotated[RetentionChoice, BeforeValidator(retention_choice)] | None = None
     """Probes scored before and after each final run."""
+    price: Price | None = None
+    """For the plan; it decides nothing."""
     storage: str | None = None
     """A database URL for Optuna, for tuning that several machines look at; else a journal file in its directory."""
     executor: Annotated[ExecutorChoice, BeforeValidator(executor_choice)] = LocalChoice()

@@ -11,11 +11,12 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.record import RunDirectory, all_runs
+from harness.record import RunDirectory
 from harness.spec import RunSpec
 from harness.sweep_record import Arm as ArmRecord
 from harness.sweep_record import Refusal
 from sweeps.directory import SweepDirectory
+from sweeps.estimate.history import read_history
 from sweeps.resolve import Arm, Sweep
 
 DISCORDANCE = 0.30
@@ -158,11 +159,8 @@ def _cost(like: list[tuple[float, int]]) -> Cost | None:
 def _history(runs: Path) -> dict[str, list[tuple[float, int]]]:
     """Seconds and bytes of every finished run, by likeness."""
     history: dict[str, list[tuple[float, int]]] = {}
-    for directory in all_runs(runs):
-        if directory.result.exists():
-            size = sum(file.stat().st_size for file in directory.path.rglob("*") if file.is_file())
-            entry = (directory.read_result().meters.seconds, size)
-            history.setdefault(_likeness(directory.read_spec()), []).append(entry)
+    for past in read_history(runs):
+        history.setdefault(_likeness(past.spec), []).append((past.result.meters.seconds, past.bytes))
     return history
 
 

@@ -1,8 +1,9 @@
 """The decoding loop of the embedded engine: prefill once, then one token for every unfinished row at a time.
 
 Finished rows are dropped from the batch and from the key-value cache, so that a straggler does not keep a whole batch
-busy. A row's uniform random numbers are given by row and step from outside: what a row samples does not depend on who
-shares its batch.
+busy. What prompts have in common is computed once: a beginning of all of them (`harness.engines.prefix`), and whole
+prompts that several rows continue. A row's uniform random numbers are given by row and step from outside: what a row
+samples does not depend on who shares its batch.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from transformers import PreTrainedModel
 
 from harness.contracts import Sampling
 from harness.engines.cache import growing_cache
+from harness.engines.prefix import Prefix
 
 _COMPACT_AT = 0.75  # drop finished rows once no more than this share of the batch is still needed
 
@@ -35,22 +37,27 @@ def decode(
     uniform: torch.Tensor | None,
     end_ids: tuple[int, ...],
     kept: Callable[[torch.Tensor], None] | None = None,
+    of: torch.Tensor | None = None,
+    prefix: Prefix | None = None,
 ) -> Decoded:
-    """Decode left-padded prompts `input_ids` [rows, tokens].
+    """Decode left-padded prompts `input_ids` [prompts, tokens], each in one row, or row r the prompt `of[r]`.
 
     `uniform` [rows, max_new_tokens] holds the numbers in [0, 1) that each row samples with; greedy needs none. `kept`
-    is told which of its rows the batch keeps, whenever finished ones are dropped.
+    is told which of its rows the batch keeps, whenever finished ones are dropped. `input_ids` are what follows
+    `prefix`, where there is one.
     """
-    rows = input_ids.shape[0]
+    rows = input_ids.shape[0] if of is None else len(of)
     device = input_ids.device
     ends = torch.tensor(end_ids, device=device)
     token_ids: list[list[int]] = [[] for _ in range(rows)]
     logprobs: list[list[float]] = [[] for _ in range(rows)]
     index = torch.arange(rows, device=device)  # the original row of every row in the batch
     active = torch.ones(rows, dtype=torch.bool, device=device)
-    cache = growing_cache(model.config)
-    lengths = attention_mask.sum(-1)
-    position_ids = (attention_mask.cumsum(-1) - 1).clamp(min=0)
+    cache = growing_cache(model.config) if prefix is None else prefix.cache(*input_ids.shape)
+    before = 0 if prefix is None else prefix.length
+    lengths = before + attention_mask.sum(-1)
+    position_ids = before + (attention_mask.cumsum(-1) - 1).clamp(min=0)
+    attention_mask = torch.cat([attention_mask.new_ones(len(attention_mask), before), attention_mask], -1)
     step_ids = input_ids
     padded = bool((attention_mask == 0).any())
     for step in range(sampling.max_new_tokens):
@@ -66,6 +73,9 @@ def decode(
             .logits[:, -1]
             .float()
         )
+        if step == 0 and of is not None:
+            cache.batch_select_indices(of)
+            logits, lengths, attention_mask = logits[of], lengths[of], attention_mask[of]
         tokens = choose(logits, sampling, None if uniform is None else uniform[:, step].to(device)[index])
         chosen = torch.log_softmax(logits, -1).gather(-1, tokens[:, None])[:, 0]
         for row, alive, token, logprob in zip(

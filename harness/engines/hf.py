@@ -2,6 +2,7 @@
 
 Prompts are tokenised here (chat messages through the model's own template), sorted by length so that a batch holds
 little padding, and answered in the order given. What prompt i samples follows from the seed and i, not from its batch.
+A beginning that all prompts share is computed once a call, a prompt that is asked several times once a batch.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from harness.contracts import Completion, Likelihood, Prompt, Sampling
 from harness.engines.decode import decode
 from harness.engines.likelihood import likelihoods
+from harness.engines.prefix import Prefix, shared_prefix
 from harness.streams import generator
 
 
@@ -35,10 +37,14 @@ class HFEngine:
         training = self.model.training
         self.model.eval()
         try:
+            prefix = shared_prefix(self.model, ids) if ids else None
             for start in range(0, len(order), self.batch_rows):
                 rows = order[start : start + self.batch_rows]
-                uniform = uniforms(sampling, seed, rows)
-                answers = complete(self.model, self.tokenizer, [ids[i] for i in rows], sampling, uniform)
+                asked = {prompt: place for place, prompt in enumerate(dict.fromkeys(tuple(ids[i]) for i in rows))}
+                answers = complete(
+                    self.model, self.tokenizer, [list(prompt) for prompt in asked], sampling,
+                    uniforms(sampling, seed, rows), of=[asked[tuple(ids[i])] for i in rows], prefix=prefix,
+                )  # fmt: skip
                 completions.update(zip(rows, answers, strict=True))
         finally:
             self.model.train(training)
@@ -64,17 +70,26 @@ def complete(
     sampling: Sampling,
     uniform: torch.Tensor | None,
     kept: Callable[[torch.Tensor], None] | None = None,
+    of: list[int] | None = None,
+    prefix: Prefix | None = None,
 ) -> list[Completion]:
-    """Answer one batch of tokenised prompts; `kept` as in `decode`."""
-    width = max(map(len, prompts))
+    """Answer one batch of tokenised prompts, or of the rows that continue prompt `of[row]`; the rest as in `decode`."""
+    begins = 0 if prefix is None else prefix.length
+    width = max(map(len, prompts)) - begins
     pad = tokenizer.pad_token_id
-    input_ids = torch.tensor([[pad] * (width - len(row)) + row for row in prompts], device=model.device)
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts], device=model.device)
+    after = [row[begins:] for row in prompts]
+    input_ids = torch.tensor([[pad] * (width - len(row)) + row for row in after], device=model.device)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in after], device=model.device)
     ends = end_ids(model, tokenizer)
-    out = decode(model, input_ids, mask, sampling, uniform, ends, kept)
+    repeated = of is not None and len(of) > len(prompts)
+    out = decode(
+        model, input_ids, mask, sampling, uniform, ends, kept,
+        torch.tensor(of, device=model.device) if repeated else None, prefix,
+    )  # fmt: skip
     completions = []
     texts = tokenizer.batch_decode(out.token_ids, skip_special_tokens=True)
-    for row, token_ids, logprobs, text in zip(prompts, out.token_ids, out.logprobs, texts, strict=True):
+    rows = prompts if of is None else [prompts[place] for place in of]
+    for row, token_ids, logprobs, text in zip(rows, out.token_ids, out.logprobs, texts, strict=True):
         if sampling.stop is not None:
             text = text.split(sampling.stop)[0]
         completions.append(Completion(text, token_ids, logprobs, token_ids[-1] not in ends, len(row)))

@@ -35,6 +35,7 @@ class Preferences:
     losses: tuple[tuple[str, float], ...] = (("sigmoid", 1.0),)
     """TRL's names of the losses that are added, each with its weight."""
     name: str = "dpo"
+    holds_reference: ClassVar[bool] = True
     names: ClassVar[tuple[str, ...]] = ("dpo", "dpo-nll", "ipo", "apo", "iterative-dpo")
     gives: frozenset[Signal] = frozenset({"gradient"})
     needs: frozenset[Offer] = frozenset({"preferences"})

@@ -33,6 +33,7 @@ class Labels:
     temperature: float
     sampling_share: float
     name = "kto"
+    holds_reference = True
     gives: frozenset[Signal] = frozenset({"gradient"})
     needs: frozenset[Offer] = frozenset({"preferences"})
 

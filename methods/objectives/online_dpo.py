@@ -32,6 +32,7 @@ class OnlinePreferences:
     temperature: float
     examples: int
     name = "online-dpo"
+    holds_reference = True
     gives: frozenset[Signal] = frozenset({"gradient"})
     needs: frozenset[Offer] = frozenset({"verifier"})
 

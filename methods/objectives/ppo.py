@@ -53,6 +53,11 @@ class ProximalPolicy:
         return self.reward.needs
 
     @property
+    def holds_reference(self) -> bool:
+        """Whether KL is taken towards a frozen start policy."""
+        return self.beta > 0
+
+    @property
     def batch_size(self) -> int:
         """Completions an update."""
         return self.prompts_per_step * self.samples

@@ -43,6 +43,11 @@ class LeaveOneOut:
         return self.reward.needs
 
     @property
+    def holds_reference(self) -> bool:
+        """Whether KL is taken towards a frozen start policy."""
+        return self.beta > 0
+
+    @property
     def batch_size(self) -> int:
         """Completions an update."""
         return self.group_size * self.prompts_per_step

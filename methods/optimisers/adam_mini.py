@@ -29,6 +29,8 @@ class AdamMini:
     schedule: Literal["constant", "linear"]
     name = "adam-mini"
     takes: Signal = "gradient"
+    state_bytes = 4.0
+    """The first moment; there is one second moment a block."""
     parameterisations = ("full",)
     """The blocks are those of whole weight matrices."""
 

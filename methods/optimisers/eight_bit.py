@@ -26,6 +26,8 @@ class EightBitAdamW:
     name: str = "adamw-8bit"
     names: ClassVar[tuple[str, ...]] = ("adamw-8bit", "paged-adamw")
     takes: Signal = "gradient"
+    state_bytes: ClassVar[float] = 2.0
+    """A trainable parameter's moments; their constants are a hundredth of it."""
 
     def refuses(self, task: Any, model: Any) -> str | None:
         from methods.parameterisations.qlora import why_not

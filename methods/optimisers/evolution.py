@@ -121,6 +121,15 @@ class EvolutionStrategy:
                 with stage.run.meters.clock("overhead"):
                     _save(stage, master, {"sigma": sigma, "expected": walk.expected})
 
+    def held_bytes(self, trainable: int) -> float:
+        """Memory beside the served weights and the members: float32 master and update, and noise that is kept."""
+        from methods.optimisers.perturbation import NOISE_BYTES
+
+        own = trainable * 4.0
+        noise = own * self.population / (2 if self.mirrored else 1)
+        low_rank = self.kind == "low-rank"
+        return 2 * own + (noise if noise <= NOISE_BYTES and not low_rank else 0.0)
+
     def search(self, stage: StageContext, master: Mapping[str, torch.Tensor]) -> Perturbation:
         """The noise of this stage."""
         return self.noise_of(stage.seed("perturbation"), master)

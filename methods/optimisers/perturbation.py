@@ -22,7 +22,7 @@ from harness.engines.side_path import Members
 from harness.noise import Noise
 
 Kind = Literal["gaussian", "tied", "low-rank"]
-_BANK_BYTES = 2**28  # noise kept from the evaluation for the update; more than this is drawn again
+NOISE_BYTES = 2**28  # noise kept from the evaluation for the update; more than this is drawn again
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Perturbation:
         self.pairs = 2 if self.mirrored else 1
         self.factors = self.population // self.pairs
         elements = sum(self._elements(name) for name in self.shapes)
-        self._banked = elements * self.factors * 4 <= _BANK_BYTES
+        self._banked = elements * self.factors * 4 <= NOISE_BYTES
 
     def begin(self, iteration: int) -> None:
         """Forget the last iteration's noise."""

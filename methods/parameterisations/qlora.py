@@ -37,6 +37,10 @@ class QLora(Tuner):
         reason = why_not()
         return f"{reason}: use lora" if reason else super().refuses(task, model)
 
+    def plain(self) -> Tuner:
+        """The same without the quantisation: what is trained has these shapes."""
+        return Tuner(**vars(self))
+
     def attach(self, policy: Policy, seed: int) -> Policy:
         """Quantise every linear layer but the head, then put LoRA around them."""
         quantise(policy.model)

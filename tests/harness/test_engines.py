@@ -11,6 +11,7 @@ from harness.contracts import Prompt, Sampling
 from harness.engines.decode import choose
 from harness.engines.hf import HFEngine, encode, end_ids
 from harness.engines.population import PopulationEngine
+from harness.engines.prefix import common_length
 from harness.engines.side_path import members_of, supported
 from harness.models import load_model
 from harness.policy import digest_of
@@ -276,3 +277,60 @@ def test_a_group_is_bounded_by_rows_and_by_memory(engine: HFEngine) -> None:
     assert build(engine.model, engine.tokenizer, rows=40, memory_bytes=1000).group_size(10, names, 10) == 10
     assert build(engine.model, engine.tokenizer, rows=40, memory_bytes=1000).group_size(300, names, 10) == 3
     assert build(engine.model, engine.tokenizer, rows=40, memory_bytes=1).group_size(300, names, 1000) == 1
+
+
+INSTRUCTED = load_task("countdown", level="L4", style="paper")
+LONG = [INSTRUCTED.prompt(item) for item in INSTRUCTED.items("val", 8)]
+
+
+def counted(engine: HFEngine, prompts: list[Prompt], sampling: Sampling) -> tuple[list[Any], int]:
+    """The answers, and how many tokens went through the model for them."""
+    through = 0
+
+    def count(_: Any, __: Any, given: dict[str, Any]) -> None:
+        nonlocal through
+        through += given["input_ids"].numel()
+
+    handle = engine.model.register_forward_pre_hook(count, with_kwargs=True)
+    try:
+        return engine.generate(prompts, sampling, 0), through
+    finally:
+        handle.remove()
+
+
+def test_a_beginning_that_all_prompts_share_is_computed_once(engine: HFEngine) -> None:
+    """Instructions ahead of every question: the answers are those of each prompt alone, at fewer tokens computed."""
+    rows = [encode(engine.tokenizer, prompt) for prompt in LONG]
+    assert common_length(rows) > 50 and len(set(map(len, rows))) > 1
+    together, through = counted(engine, LONG, Sampling(8, 0.0))
+    alone = [engine.generate([prompt], Sampling(8, 0.0), 0)[0] for prompt in LONG]
+    assert tokens(together) == tokens(alone)
+    assert [a.prompt_tokens for a in together] == list(map(len, rows))
+    for one, other in zip(together, alone, strict=True):
+        torch.testing.assert_close(torch.tensor(one.logprobs), torch.tensor(other.logprobs), atol=1e-4, rtol=1e-4)
+    widest = max(map(len, rows)) - common_length(rows)
+    assert through <= common_length(rows) + len(rows) * (widest + 8)
+
+
+def test_the_samples_of_a_prompt_share_its_computation(engine: HFEngine) -> None:
+    """Eight samples of each prompt cost one prompt's pass, and sample what they would sample beside one another."""
+    group = [prompt for prompt in UNEVEN[:3] for _ in range(8)]
+    answers, through = counted(engine, group, Sampling(4, 1.0))
+    assert through <= 3 * max(lengths(engine, UNEVEN[:3])) + 24 * 3
+    wanted = [engine.generate([*group[:place], group[place]], Sampling(4, 1.0), 0)[-1] for place in (0, 9, 23)]
+    assert tokens([answers[0], answers[9], answers[23]]) == tokens(wanted)
+    assert len({tuple(row) for row in tokens(answers[:8])}) > 1
+
+
+def test_the_order_of_the_prompts_changes_no_greedy_answer(engine: HFEngine) -> None:
+    prompts = [*UNEVEN, *UNEVEN[:5]]
+    forth = engine.generate(prompts, Sampling(16, 0.0), 0)
+    back = engine.generate(prompts[::-1], Sampling(16, 0.0), 0)
+    assert tokens(forth) == tokens(back)[::-1]
+
+
+def test_the_common_beginning_leaves_every_prompt_a_token() -> None:
+    assert common_length([[1, 2, 3], [1, 2, 4, 5]]) == 2
+    assert common_length([[1, 2], [1, 2]]) == 1
+    assert common_length([[1, 2, 3], [1, 2]]) == 1
+    assert common_length([[7], [7, 8]]) == 0

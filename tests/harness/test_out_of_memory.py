@@ -100,10 +100,10 @@ def test_sampling_goes_on_in_smaller_batches(runs: Path, tmp_path: Path, monkeyp
     whole = run_to_end(make_spec("grpo"), tmp_path / "whole")
     complete = hf.complete
 
-    def limited(model: Any, tokenizer: Any, prompts: list[list[int]], *rest: Any) -> Any:
-        if len(prompts) > 6:
+    def limited(*given: Any, of: list[int], **others: Any) -> Any:
+        if len(of) > 6:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return complete(model, tokenizer, prompts, *rest)
+        return complete(*given, of=of, **others)
 
     monkeypatch.setattr(hf, "complete", limited)
     directory = run_to_end(make_spec("grpo"), runs)

@@ -1,0 +1,90 @@
+"""`beyondrl plan FILE`: what a sweep would take, before any of it is spent; with `--check` beside what it took."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.options import DATABASE, OUT, RUNS, Json, Runs, Slots
+from cli.output import console
+
+if TYPE_CHECKING:
+    from harness.document import Document
+    from sweeps.estimate.estimate import Estimate
+    from sweeps.file import Price, SweepFile
+    from sweeps.resolve import Sweep
+
+DeviceMemory = Annotated[
+    list[str] | None, typer.Option("--device-memory", help="A device to hold runs against: 24GB, or NAME=24GB.")
+]
+
+
+def plan(
+    file: Annotated[str, typer.Argument(help="A sweep file, or the name of a shipped one.")],
+    runs: Runs = RUNS,
+    slots: Slots = None,
+    price: Annotated[str | None, typer.Option("--price", help="Of a device-hour: 2.50, or '2.50 EUR'.")] = None,
+    device_memory: DeviceMemory = None,
+    check: Annotated[bool, typer.Option("--check", help="Show what was estimated beside what the runs took.")] = False,
+    json: Json = False,
+) -> None:
+    """Say what a sweep would take: tokens, operations, device-hours, money, memory, disk; run nothing."""
+    from cli.sweep import Places, carry_out
+    from cli.sweep_files import find_sweep_file
+    from sweeps.file import read_sweep
+
+    parsed, document = read_sweep(find_sweep_file(file))
+    if check:
+        _check(parsed, document, runs)
+        return
+    if price is not None:
+        parsed = parsed.model_copy(update={"price": price_of(price)})
+    places = Places(runs, DATABASE, OUT)
+    carry_out(parsed, document, ["plan", file], places, slots, True, json, devices=tuple(device_memory or ()))
+
+
+def price_of(text: str | None) -> Price | None:
+    """`2.50` or `2.50 EUR`; UserError for anything else."""
+    from pydantic import ValidationError
+
+    from harness.errors import UserError
+    from sweeps.file import Price
+
+    if text is None:
+        return None
+    amount, _, currency = text.strip().partition(" ")
+    given = {"per_device_hour": amount, **({"currency": currency.strip().upper()} if currency else {})}
+    try:
+        return Price.model_validate(given)
+    except ValidationError:
+        raise UserError(f"{text!r} is no price of a device-hour: --price 2.50, or --price '2.50 EUR'.") from None
+
+
+def estimates_of(sweep: Sweep, runs: Path, slots: int, described: tuple[str, ...] = ()) -> list[Estimate]:
+    """One estimate an arm, from the parts of its method and the finished runs in `runs`."""
+    from sweeps.estimate.devices import described as device_of
+    from sweeps.estimate.devices import devices_here
+    from sweeps.estimate.estimate import device_name, estimate_sweep
+    from sweeps.estimate.history import read_history
+
+    devices = [*devices_here(slots), *(device_of(text) for text in described)]
+    return estimate_sweep(sweep, read_history(runs), devices, device_name())
+
+
+def _check(parsed: SweepFile, document: Document, runs: Path) -> None:
+    from harness.errors import UserError
+    from harness.models import load_model
+    from sweeps.estimate.record import check as compare
+    from sweeps.estimate.table import check_table
+    from sweeps.resolve import resolve
+
+    found = compare(resolve(parsed, document, load_model(parsed.model).reference()), runs)
+    if not found:
+        raise UserError(
+            f"There is nothing to check {parsed.name!r} against in {runs}: an estimate is kept when a sweep is started "
+            f"(beyondrl sweep {parsed.name}), and needs finished final runs."
+        )
+    for part in check_table(found):
+        console().print(part, highlight=False)

@@ -1,0 +1,298 @@
+"""The estimate of every arm of a sweep, and of what would make a run fit where it does not.
+
+Tokens and operations follow from the parts of the method and the budget, or, where finished runs of the same model,
+method, task and budgeted meters are there, from those; time follows from the throughput of like runs. What cannot be
+told is None, with the reason in `unknown`: nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import resource
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.contracts import Pipeline, Resources, Train
+from harness.errors import UserError
+from harness.models import ModelHandle, load_model
+from harness.parts import load_parameterisation
+from harness.registry import find_method, find_task
+from harness.spec import RunSpec
+from harness.worker import PRELOAD
+from sweeps.estimate.devices import Device
+from sweeps.estimate.history import Past, Throughput, evaluation_seconds, throughput
+from sweeps.estimate.memory import Settings, peak_bytes
+from sweeps.estimate.shape import Shape, shape_of
+from sweeps.estimate.texts import Texts, texts_of
+from sweeps.estimate.work import Update, Work, update_of, work_under
+from sweeps.resolve import Sweep
+
+_BYTES_A_ROW = 150.0  # of samples.parquet, by the shipped tasks' runs
+_FILES = 400_000.0  # tokenizer, events and records of a run
+_BASED_ON = 8  # finished runs of a kind are enough for a median
+Extents = tuple[Train, Shape, Update]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A device, and what makes a run fit on it: nothing, changes of which each is enough, or none that was tried."""
+
+    device: str
+    bytes: float
+    fits: bool
+    remedies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One run of an arm."""
+
+    method: str
+    work: Work | None
+    work_source: str
+    """`like runs`, or `parts` with where the length of answers is from."""
+    seconds: float | None
+    """Wall-clock seconds, evaluation included where like runs tell it."""
+    throughput: Throughput | None
+    memory_bytes: float | None
+    memory_source: str
+    """Where what the process holds beside the model is from; empty on a GPU, where nothing is added."""
+    disk_bytes: float | None
+    trainable: int | None
+    fits: tuple[Fit, ...]
+    unknown: tuple[str, ...] = ()
+
+
+class Estimator:
+    """Estimates runs of one model from their specs; what it looks up is looked up once."""
+
+    def __init__(self, handle: ModelHandle, history: Sequence[Past], devices: Sequence[Device], device: str) -> None:
+        self.handle, self.history, self.devices, self.device = handle, history, devices, device
+        self._shapes: dict[str, Shape | str] = {}
+        self._texts: dict[str, Texts] = {}
+        self._bases: dict[str, tuple[float, str]] = {}
+
+    def of(self, label: str, pipeline: Pipeline, spec: RunSpec) -> Estimate:
+        """One run of `spec`."""
+        texts = self._lengths(spec)
+        stages, unknown = self._stages(pipeline, texts)
+        whole = not unknown
+        rate = throughput(self.history, spec, self.device)
+        like = self.like(spec)
+        work, source = None, ""
+        if like:
+            work, source = _mean_work(like), f"{len(like)} like runs"
+        elif whole:
+            pairs = [(stage, update) for stage, _, update in stages]
+            work = work_under(pairs, spec.budget, rate.flops_per_second if rate else None) if pairs else Work()
+            source = f"parts, answers as long as {texts.source}"
+        seconds = _training_seconds(spec, work, rate)
+        around = evaluation_seconds(self.history, spec, self.device)
+        if seconds is not None and around is not None:
+            seconds += around
+        base, base_source = self._base(spec, bool(stages))
+        memory = base + self._memory(stages, spec, texts) if whole else None
+        return Estimate(
+            method=label,
+            work=work,
+            work_source=source,
+            seconds=seconds,
+            throughput=rate,
+            memory_bytes=memory,
+            memory_source=base_source,
+            disk_bytes=self._disk(stages, spec) if whole else None,
+            trainable=max((shape.trainable for _, shape, _ in stages), default=None),
+            fits=tuple(self._fit(one, stages, spec, texts, base) for one in self.devices) if whole else (),
+            unknown=tuple(dict.fromkeys(unknown)),
+        )
+
+    def _stages(self, pipeline: Pipeline, texts: Texts) -> tuple[list[Extents], list[str]]:
+        """The training stages with their extents, and what cannot be told of them."""
+        stages: list[Extents] = []
+        unknown: list[str] = []
+        for stage in pipeline.stages:
+            if not isinstance(stage, Train):
+                continue
+            shape = self._shape(stage.parameterisation)
+            if isinstance(shape, str):
+                unknown.append(shape)
+                continue
+            update = update_of(stage, shape, texts)
+            if update is None:
+                unknown.append(f"the batches of {stage.objective.name} are known from runs alone")
+            else:
+                stages.append((stage, shape, update))
+        return stages, unknown
+
+    def _base(self, spec: RunSpec, trains: bool) -> tuple[float, str]:
+        """What the process of a run holds beside the model on a processor, and how that is known."""
+        if not self.devices or self.devices[0].gpu:
+            return 0.0, ""
+        key = spec.method.name if trains else ""
+        if key not in self._bases:
+            self._bases[key] = self._measured_base(spec, trains)
+        return self._bases[key]
+
+    def _measured_base(self, spec: RunSpec, trains: bool) -> tuple[float, str]:
+        here = [past for past in self.history if past.device == self.device and past.spec.model == spec.model]
+        same = [past for past in here if past.spec.method.name == spec.method.name]
+        others = [past for past in here if bool(past.result.stages) == trains]
+        for source, found in (("same model and method", same), ("same model", others)):
+            left = [one for one in map(self._beside, found[-_BASED_ON:]) if one is not None]
+            if left:
+                return statistics.median(left), source
+        return process_bytes(), "this process"
+
+    def _beside(self, past: Past) -> float | None:
+        """Peak memory of a finished run less what its model and batches account for."""
+        try:
+            pipeline = find_method(past.spec.method.name).create(**past.spec.method.parameters)
+        except UserError:  # of an earlier version of the method
+            return None
+        texts = self._lengths(past.spec)
+        stages, unknown = self._stages(pipeline, texts)
+        return None if unknown else past.result.peak_memory_bytes - self._memory(stages, past.spec, texts)
+
+    def like(self, spec: RunSpec) -> list[Past]:
+        """Finished runs that differ in their seed alone, or in how they are scored."""
+        return [
+            past
+            for past in self.history
+            if past.spec.method == spec.method
+            and past.spec.model == spec.model
+            and past.spec.task == spec.task
+            and past.spec.budget == spec.budget
+            and past.spec.training == spec.training
+            and past.spec.run_id != spec.run_id
+        ]
+
+    def _lengths(self, spec: RunSpec) -> Texts:
+        written = [
+            past.answer_tokens
+            for past in self.history
+            if past.spec.model == spec.model and past.spec.task == spec.task and past.answer_tokens
+        ]
+        key = spec.task.model_dump_json() + str(spec.evaluation.max_new_tokens)
+        if key not in self._texts:
+            task = find_task(spec.task.name).create(**spec.task.parameters)
+            lengths = [one for one in written if one is not None]
+            self._texts[key] = texts_of(task, self.handle, spec.evaluation.max_new_tokens, lengths)
+        return self._texts[key]
+
+    def _shape(self, part: Any) -> Shape | str:
+        key = f"{part.name} {part.describe()}"
+        if key not in self._shapes:
+            self._shapes[key] = shape_of(self.handle, part)
+        return self._shapes[key]
+
+    def _memory(
+        self,
+        stages: list[Extents],
+        spec: RunSpec,
+        texts: Texts,
+        accumulation: int = 1,
+        checkpointing: bool = False,
+    ) -> float:
+        """Peak bytes of a run beside `_base`: its largest stage, or what the weights alone take."""
+        peaks = [self.handle.parameters * 4.0]
+        for stage, shape, update in stages:
+            asked = spec.training.over(stage.training).settled()
+            settings = Settings(
+                max(asked.accumulation, accumulation), bool(asked.gradient_checkpointing or checkpointing)
+            )
+            peaks.append(peak_bytes(stage, shape, update, texts, settings, spec.evaluation.items))
+        return max(peaks)
+
+    def _fit(self, device: Device, stages: list[Extents], spec: RunSpec, texts: Texts, base: float) -> Fit:
+        room = device.bytes - (0.0 if device.gpu else base)
+
+        def needs(other: list[Extents] | None = None, lengths: Texts = texts, **changes: Any) -> float:
+            return self._memory(stages if other is None else other, spec, lengths, **changes)
+
+        if needs() <= room:
+            return Fit(device.name, device.bytes, True)
+        return Fit(device.name, device.bytes, False, tuple(self._remedies(device, room, stages, texts, needs)))
+
+    def _remedies(
+        self, device: Device, room: float, stages: list[Extents], texts: Texts, needs: Callable[..., float]
+    ) -> list[str]:
+        """Changes of a sweep file, each of which makes the run fit."""
+        found: list[str] = []
+        rows = max((update.rows for _, _, update in stages), default=0)
+        parts = [2**n for n in range(1, 12) if 2**n <= rows]
+        learnt = next((n for n in parts if needs(accumulation=n) <= room), None)
+        if learnt is not None:
+            found.append(f"training accumulation: {learnt}")
+        if rows and needs(checkpointing=True) <= room:
+            found.append("training gradient_checkpointing: true")
+        elif rows:
+            both = next((n for n in parts if needs(accumulation=n, checkpointing=True) <= room), None)
+            if both is not None and learnt is None:
+                found.append(f"training gradient_checkpointing: true with accumulation: {both}")
+        halves = [texts.longest // 2**n for n in range(1, 8) if texts.longest // 2**n >= 8]
+        short = next((one for one in halves if needs(self._again(stages, texts.shorter(one))) <= room), None)
+        if short is not None:
+            found.append(f"evaluation max_new_tokens: {short}")
+        if device.gpu and stages and all(stage.optimiser.takes == "gradient" for stage, _, _ in stages):
+            shape = self._shape(load_parameterisation("qlora"))
+            put = [] if isinstance(shape, str) else self._again([(s, shape, u) for s, _, u in stages], texts)
+            most = parts[-1] if parts else 1
+            if put and needs(put) <= room:
+                found.append("qlora")
+            elif put and needs(put, accumulation=most, checkpointing=True) <= room:
+                found.append(f"qlora with training gradient_checkpointing: true and accumulation: {most}")
+        return found
+
+    @staticmethod
+    def _again(stages: list[Extents], texts: Texts) -> list[Extents]:
+        """The stages with texts of other lengths."""
+        return [(stage, shape, update_of(stage, shape, texts) or update) for stage, shape, update in stages]
+
+    def _disk(self, stages: list[Extents], spec: RunSpec) -> float:
+        """Bytes that a finished run keeps: its model or adapter, its answers and its records."""
+        rows = spec.evaluation.items * spec.evaluation.samples * _BYTES_A_ROW
+        if not stages:
+            return rows + _FILES
+        last = stages[-1][1]
+        return rows + _FILES + (last.trainable * 4.0 if last.adapter else last.parameters * 4.0)
+
+
+def estimate_sweep(sweep: Sweep, history: Sequence[Past], devices: Sequence[Device], device: str) -> list[Estimate]:
+    """One estimate an arm, of one of its final runs at the settings that its first trial has."""
+    estimator = Estimator(load_model(sweep.model.name), history, devices, device)
+    found = []
+    for arm in sweep.arms:
+        method = arm.component()
+        spec = sweep.final_specs(arm, method)[0]
+        found.append(estimator.of(arm.label, arm.entry.create(**method.parameters), spec))
+    return found
+
+
+def device_name() -> str:
+    """What this machine's runs would record as their device."""
+    from harness.provenance import environment
+
+    found = environment(Resources())
+    return str(found.get("gpu") or found.get("cpu"))
+
+
+def process_bytes() -> float:
+    """What a process holds once everything is imported that a run imports: this one, which imports it."""
+    for module in PRELOAD:
+        importlib.import_module(module)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+
+
+def _mean_work(like: Sequence[Past]) -> Work:
+    names = ("prompt_tokens", "generated_tokens", "trained_tokens", "rollouts", "flops", "steps")
+    return Work(**{name: statistics.fmean(float(getattr(p.result.meters, name)) for p in like) for name in names})
+
+
+def _training_seconds(spec: RunSpec, work: Work | None, rate: Throughput | None) -> float | None:
+    limit = spec.budget.device_seconds
+    if work is None or (rate is None and work.flops):
+        return limit
+    seconds = work.flops / rate.flops_per_second if rate is not None else 0.0
+    return seconds if limit is None else min(seconds, limit)

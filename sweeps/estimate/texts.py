@@ -1,0 +1,53 @@
+"""How long a task's texts are for a model: prompts and demonstrations, tokenised; answers, as like runs wrote them.
+
+Where nobody has answered yet, an answer counts as long as a demonstration, and without demonstrations as long as it may
+be: which of them it was is said beside the estimate.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.models import ModelHandle
+
+_ITEMS = 64  # the mean length of so many is within a few percent
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Mean lengths in tokens."""
+
+    prompt: float
+    completion: float
+    demonstration: float | None
+    longest: int
+    """Tokens that a completion may have."""
+    source: str
+    """Where `completion` is from."""
+
+    def shorter(self, longest: int) -> Texts:
+        """The same under a lower limit on completions."""
+        return replace(self, longest=longest, completion=min(self.completion, float(longest)))
+
+
+def texts_of(task: Any, handle: ModelHandle, limit: int | None, written: Sequence[float]) -> Texts:
+    """The lengths of `task`'s texts; `written` are mean answer lengths of runs of this model on it."""
+    from harness.engines.hf import encode
+
+    tokenizer = handle.tokenizer()
+    items = task.items("train", _ITEMS)
+    prompt = statistics.fmean(len(encode(tokenizer, task.prompt(item))) for item in items)
+    shown = None
+    if "demonstrations" in task.offers:
+        gold = [tokenizer(task.demonstration(item), add_special_tokens=False).input_ids for item in items]
+        shown = statistics.fmean(len(one) + 1 for one in gold)
+    longest = limit or task.max_new_tokens
+    if written:
+        return Texts(prompt, statistics.median(written), shown, longest, "answers of earlier runs")
+    if shown is not None:
+        return Texts(prompt, min(shown, longest), shown, longest, "demonstrations")
+    return Texts(prompt, float(longest), shown, longest, "the longest allowed")
