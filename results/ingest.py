@@ -64,10 +64,11 @@ def _ingest_runs(connection: duckdb.DuckDBPyConnection, runs: Path) -> IngestSum
     seen = read_seen(connection)
     new = updated = unchanged = failed = 0
     batch = _Batch(connection, runs)
-    for directory, folder, fingerprint in scan(runs):
+    for folder, fingerprint in scan(runs):
         if fingerprint is not None and seen.get(folder) == fingerprint:
             unchanged += 1
             continue
+        directory = RunDirectory(runs / folder)
         run_id = directory.read_spec().run_id
         content = content_hash(directory)
         failed += directory.status() == "failed"
@@ -157,18 +158,13 @@ def _changed(connection: duckdb.DuckDBPyConnection, what: str, paths: list[Path]
 
 
 def _insert_files(connection: duckdb.DuckDBPyConnection, table: str, files: dict[str, str]) -> None:
-    """Insert the rows of Parquet files, each with the run that it is of."""
-    if not files:
-        return
-    import pyarrow as pa
-
-    connection.register("of_run", pa.table({"path": list(files), "run_id": list(files.values())}))
-    connection.execute(
-        f"INSERT INTO {table} BY NAME SELECT o.run_id, s.* EXCLUDE (filename) "
-        "FROM read_parquet(?, filename = true, union_by_name = true) s JOIN of_run o ON o.path = s.filename",
-        [list(files)],
-    )
-    connection.unregister("of_run")
+    """Insert the rows of Parquet files in the order of the files, each with the run that it is of."""
+    if files:
+        connection.execute(
+            f"INSERT INTO {table} BY NAME SELECT (?::VARCHAR[])[file_index::BIGINT + 1] AS run_id, * "
+            "FROM read_parquet(?, union_by_name = true)",
+            [list(files.values()), list(files)],
+        )
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, Any]]) -> None:
@@ -177,9 +173,12 @@ def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[dict[s
         return
     import pyarrow as pa
 
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    columns = {name: pa.array([row.get(name) for row in rows]) for name in names}
-    connection.register("incoming", pa.table(columns))
+    kinds = dict.fromkeys(map(tuple, rows))  # the keys of a row: mostly the same for all of them
+    names = list(dict.fromkeys(name for kind in kinds for name in kind))
+    found = zip(*(row.values() for row in rows), strict=True) if len(kinds) == 1 else None
+    columns = found or ([row.get(name) for row in rows] for name in names)
+    incoming = pa.table({name: pa.array(column) for name, column in zip(names, columns, strict=True)})
+    connection.register("incoming", incoming)
     quoted = ", ".join(f'"{name}"' for name in names)
     connection.execute(f"INSERT INTO {table} ({quoted}) SELECT {quoted} FROM incoming")
     connection.unregister("incoming")

@@ -15,6 +15,7 @@ from harness.record import Meters, ProbeResult, RunDirectory
 from harness.sweep_record import SweepRecord
 
 Rows = dict[str, list[dict[str, Any]]]
+_TABLED = ("metrics", "curve")
 _METERS = tuple(Meters.model_fields)
 
 
@@ -118,7 +119,7 @@ def _probe_rows(run_id: str, probe: ProbeResult) -> list[dict[str, Any]]:
 
 def _add_events(directory: RunDirectory, run_id: str, found: Rows) -> None:
     for event in read_events(directory.events):
-        if event["kind"] not in ("metrics", "curve"):
+        if event["kind"] not in _TABLED:
             continue
         meters = event["meters"]  # as it is: validating each of millions would take most of an ingest
         cost = {

@@ -13,27 +13,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.record import RunDirectory
-
 if TYPE_CHECKING:
     import duckdb
 
-_SHOWN = frozenset({"spec.json", "result.json", "events.jsonl", "environment.json", "samples.parquet", "error.json"})
+_TOLD_BY = frozenset({"result.json", "samples.parquet", "events.jsonl"})  # whatever makes a run again writes these
 
 
-def scan(runs: Path) -> Iterator[tuple[RunDirectory, str, str | None]]:
-    """Every run below `runs` in the order of `all_runs`, with its folder and its fingerprint."""
-    for task in _folders(str(runs)):
+def scan(runs: Path) -> Iterator[tuple[str, str | None]]:
+    """The folder of every run below `runs`, in the order of `all_runs`, with its fingerprint."""
+    root = str(runs)
+    for task in _folders(root):
         for method in _folders(task):
             for run in _folders(method):
                 fingerprint = _fingerprint(run)
                 if fingerprint is not None:
-                    yield RunDirectory(Path(run)), os.path.relpath(run, runs), fingerprint or None
+                    yield run[len(root) :].lstrip("/"), fingerprint or None
 
 
 def read_seen(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
     """Fingerprints of what was ingested, by folder; the table is made where it is not there yet."""
-    connection.execute("CREATE TABLE IF NOT EXISTS seen (folder VARCHAR PRIMARY KEY, fingerprint VARCHAR)")
+    connection.execute("CREATE TABLE IF NOT EXISTS seen (folder VARCHAR PRIMARY KEY, fingerprint VARCHAR)").fetchall()
     return dict(connection.execute("SELECT folder, fingerprint FROM seen").fetchall())
 
 
@@ -67,17 +66,18 @@ def _folders(path: str) -> list[str]:
 
 def _fingerprint(folder: str) -> str | None:
     """None without a spec, empty without a result."""
-    found = {}
+    found, names = [], set()
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name in _SHOWN:
+            names.add(entry.name)
+            if entry.name in _TOLD_BY:
                 status = entry.stat()
-                found[entry.name] = f"{entry.name} {status.st_size} {status.st_mtime_ns}"
+                found.append(f"{entry.name} {status.st_size} {status.st_mtime_ns}")
             elif entry.name == "regrades":
-                files = sorted(os.scandir(entry.path), key=lambda one: one.name)
-                found[entry.name] = " ".join(f"{one.name} {one.stat().st_mtime_ns}" for one in files)
-    if "spec.json" not in found:
+                with os.scandir(entry.path) as files:
+                    found += [f"{file.name} {file.stat().st_mtime_ns}" for file in files]
+    if "spec.json" not in names:
         return None
-    if "result.json" not in found:
+    if "result.json" not in names:
         return ""
-    return hashlib.sha256("\n".join(sorted(found.values())).encode()).hexdigest()
+    return " ".join(sorted(found))

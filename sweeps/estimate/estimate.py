@@ -92,6 +92,8 @@ class Estimator:
         around = evaluation_seconds(self.history, spec, self.device)
         if seconds is not None and around is not None:
             seconds += around
+        elif not seconds:
+            seconds = None  # nothing but an evaluation, and nobody knows how long that takes
         base, base_source = self._base(spec, bool(stages))
         memory = base + self._memory(stages, spec, texts) if whole else None
         return Estimate(
