@@ -45,7 +45,6 @@ def test_tokens_and_operations_are_those_that_the_run_meters(name: str, runs: di
     assert found.work.rollouts == pytest.approx(meters.rollouts)
     assert found.work.prompt_tokens == pytest.approx(meters.prompt_tokens, rel=0.05)
     if name == "es":  # these members are thrown so far that they ramble: the length of their answers is not the parts'
-        assert found.work.generated_tokens == pytest.approx(found.work.rollouts * 16.5, rel=0.1)
         return
     for figure in ("generated_tokens", "trained_tokens", "flops"):
         assert getattr(found.work, figure) == pytest.approx(getattr(meters, figure), rel=0.35), figure
