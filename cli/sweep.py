@@ -97,9 +97,9 @@ def carry_out(
         _print_json(plan, estimates)
         return
     terminal = console()
-    for part in plan_table(plan, executor.slots, shutil.disk_usage(nearest_existing(places.runs)).free):
-        terminal.print(part, highlight=False, soft_wrap=not terminal.is_terminal)
-    for part in estimate_table(plan, estimates, parsed.price) if estimates else ():
+    free = shutil.disk_usage(nearest_existing(places.runs)).free
+    shown = estimate_table(plan, estimates, parsed.price, executor.slots, free) if estimates else ()
+    for part in (*plan_table(plan), *shown):
         terminal.print(part, highlight=False, soft_wrap=not terminal.is_terminal)
     if dry_run:
         return

@@ -1,4 +1,4 @@
-"""A plan as the terminal shows it: one row a method, then refusals, cost, disk and what the sweep can tell."""
+"""A plan as the terminal shows it: one row a method, then refusals and what the sweep can tell."""
 
 from __future__ import annotations
 
@@ -6,24 +6,23 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from sweeps.plan import PlannedArm, SweepPlan
-from sweeps.progress import clock
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-def plan_table(plan: SweepPlan, slots: int, free_bytes: int) -> Iterator[RenderableType]:
+def plan_table(plan: SweepPlan) -> Iterator[RenderableType]:
     """What to print, in order."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("method", "tune", "final", "new", "done", "failed", "seconds a run"):
+    for column in ("method", "tune", "final", "new", "done", "failed"):
         table.add_column(column, justify="left" if column == "method" else "right")
     for arm in plan.arms:
         table.add_row(*_row(arm))
     for one in plan.refused:
-        table.add_row(one.method, "-", "-", "refused", "-", "-", "-")
+        table.add_row(one.method, "-", "-", "refused", "-", "-")
     yield Text(
         f"{plan.name}: {plan.runs} runs, {plan.runs - plan.runs_left} done, {plan.runs_left} to do, "
         f"{len(plan.refused)} refused (sweep {plan.identity})"
@@ -40,11 +39,6 @@ def plan_table(plan: SweepPlan, slots: int, free_bytes: int) -> Iterator[Rendera
         if arm.unused and arm.untuned != "no training":
             names = " and ".join(name.replace("_", " ") for name in arm.unused)
             yield Text(f"{arm.method} goes without {names}: it trains without a gradient")
-    yield Text(_cost_line(plan, slots))
-    if plan.bytes_left is not None:
-        yield Text(f"disk: about {megabytes(plan.bytes_left)} to come, {megabytes(free_bytes)} free")
-    else:
-        yield Text(f"disk: no history for an estimate, {megabytes(free_bytes)} free")
     best, worst = plan.detectable
     yield Text(
         f"smallest difference it can detect: {100 * best:.1f} to {100 * worst:.1f} points of accuracy "
@@ -66,15 +60,4 @@ def _row(arm: PlannedArm) -> tuple[str, ...]:
         str(arm.runs_left),
         str(done),
         str(arm.failed),
-        "no history" if arm.cost is None else f"{arm.cost.seconds:.1f} (median of {arm.cost.runs})",
     )
-
-
-def _cost_line(plan: SweepPlan, slots: int) -> str:
-    if plan.runs_left == 0:
-        return "cost: nothing left to run"
-    if plan.seconds_left is None:
-        without = [arm.method for arm in plan.arms if arm.runs_left and arm.cost is None]
-        return f"cost: no history for {', '.join(without)}, so no estimate"
-    spread = clock(plan.seconds_left / slots)
-    return f"cost: about {clock(plan.seconds_left)} of run time, {spread} on {slots} slots, by the medians above"

@@ -10,24 +10,27 @@ from sweeps.estimate.record import Checked
 from sweeps.file import Price
 from sweeps.plan import SweepPlan
 from sweeps.plan_table import megabytes
+from sweeps.progress import clock
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-def estimate_table(plan: SweepPlan, estimates: Sequence[Estimate], price: Price | None) -> Iterator[RenderableType]:
+def estimate_table(
+    plan: SweepPlan, estimates: Sequence[Estimate], price: Price | None, slots: int, free_bytes: int
+) -> Iterator[RenderableType]:
     """What to print, in order."""
     from rich.table import Table
     from rich.text import Text
 
     left = {arm.method: arm.runs_left for arm in plan.arms}
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("a run of", "prompt", "generated", "trained", "flops", "hours", "cost", "memory", "disk", "by"):
+    for column in ("a run of", "prompt", "generated", "trained", "flops", "time", "cost", "memory", "disk", "by"):
         table.add_column(column, justify="left" if column in ("a run of", "by") else "right")
     for one in estimates:
         table.add_row(*_row(one, price))
     yield table
-    yield Text(_sum(estimates, left, price))
+    yield Text(_sum(estimates, left, price, slots, free_bytes))
     for reason in dict.fromkeys(f"{one.method}: {reason}" for one in estimates for reason in one.unknown):
         yield Text(f"no estimate of {reason}")
     yield from (Text(line) for line in _fits(estimates))
@@ -71,7 +74,7 @@ def _row(one: Estimate, price: Price | None) -> tuple[str, ...]:
     return (
         one.method,
         *map(count, tokens),
-        "-" if hours is None else f"{hours:.3g}",
+        "-" if one.seconds is None else clock(one.seconds),
         money,
         "-" if one.memory_bytes is None else megabytes(one.memory_bytes),
         "-" if one.disk_bytes is None else megabytes(one.disk_bytes),
@@ -79,15 +82,18 @@ def _row(one: Estimate, price: Price | None) -> tuple[str, ...]:
     )
 
 
-def _sum(estimates: Sequence[Estimate], left: dict[str, int], price: Price | None) -> str:
+def _sum(estimates: Sequence[Estimate], left: dict[str, int], price: Price | None, slots: int, free_bytes: int) -> str:
     asked = [one for one in estimates if left.get(one.method)]
+    if not asked:
+        return "nothing left to run"
+    disk = sum((one.disk_bytes or 0.0) * left[one.method] for one in asked)
+    room = f"{megabytes(disk)} of disk, of which {megabytes(free_bytes)} are free"
     without = [one.method for one in asked if one.seconds is None]
     if without:
-        return f"all runs to do: no device-hours, since there is no history for {', '.join(without)}"
-    hours = sum((one.seconds or 0.0) * left[one.method] for one in asked) / 3600
-    disk = sum((one.disk_bytes or 0.0) * left[one.method] for one in asked)
-    money = "" if price is None else f", {hours * price.per_device_hour:.2f} {price.currency}"
-    return f"all runs to do: {hours:.3g} device-hours{money}, {megabytes(disk)} of disk"
+        return f"all runs to do: no time, since there is no history for {', '.join(without)}; {room}"
+    seconds = sum((one.seconds or 0.0) * left[one.method] for one in asked)
+    money = "" if price is None else f", {seconds / 3600 * price.per_device_hour:.2f} {price.currency}"
+    return f"all runs to do: {clock(seconds)} of device time{money}, {clock(seconds / slots)} on {slots} slots; {room}"
 
 
 def _fits(estimates: Sequence[Estimate]) -> Iterator[str]:

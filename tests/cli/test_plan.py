@@ -23,7 +23,7 @@ def test_a_plan_says_what_a_run_takes_and_where_it_does_not_fit(say: Say, tmp_pa
     (tmp_path / "small.yaml").write_text(SWEEP)
     told = say("plan", "small.yaml", "--device-memory", "tiny=1MB")
     assert told.code == 0, told.err
-    assert "no device-hours, since there is no history for base, sft" in told.out
+    assert "no time, since there is no history for base, sft" in told.out
     assert "sft does not fit tiny (1.0 MB a run); what would make it fit: nothing that was tried" in told.out
     assert "every run fits this machine" in told.out
     dry = say("sweep", "small.yaml", "--dry-run")

@@ -171,13 +171,12 @@ def test_a_study_database(make_sweep: MakeSweep, tmp_path: Path) -> None:
 def test_the_plan_counts_what_is_done(make_sweep: MakeSweep, tmp_path: Path) -> None:
     sweep, runs = make_sweep("[toy-base, toy-rate]"), tmp_path / "runs"
     plan = make_plan(sweep, runs)
-    assert (plan.runs, plan.runs_left, plan.seconds_left) == (7, 7, None) and not runs.exists()
+    assert (plan.runs, plan.runs_left) == (7, 7) and not runs.exists()
     run(sweep, runs)
     plan = make_plan(sweep, runs)
-    assert (plan.runs_left, plan.seconds_left) == (0, 0)
-    assert plan.arms[1].cost is not None and plan.arms[1].cost.seconds == 0.5
+    assert plan.runs_left == 0
     more = make_plan(make_sweep("[toy-base, toy-rate]", final="4"), runs)
-    assert more.arms[0].final_done == 2 and more.arms[0].runs_left == 2 and more.seconds_left is not None
+    assert more.arms[0].final_done == 2 and more.arms[0].runs_left == 2
 
 
 def test_the_record_is_strict_json(make_sweep: MakeSweep, tmp_path: Path) -> None:
