@@ -74,7 +74,7 @@ def test_noise_kept_and_noise_drawn_again_are_the_same(monkeypatch: pytest.Monke
     """A bank that does not hold the generation changes nothing, bit for bit."""
     weights = np.random.default_rng(0).normal(size=6)
     kept = dict(perturbation().total(weights, list(SHAPES), CPU))
-    monkeypatch.setattr("methods.optimisers.perturbation._BANK_BYTES", 0)
+    monkeypatch.setattr("methods.optimisers.perturbation.NOISE_BYTES", 0)
     search = perturbation()
     again = dict(search.total(weights, list(SHAPES), CPU))
     assert not search._bank and all(torch.equal(kept[name], again[name]) for name in SHAPES)

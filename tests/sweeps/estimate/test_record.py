@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,15 @@ def swept(path: Path) -> Sweep:
     return resolve(file, document, load_model("lab").reference())
 
 
+@pytest.fixture
+def command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An estimate takes its own process for a bare one, as that of a command is; this one has had other tests in it."""
+    said = "from sweeps.estimate.estimate import process_bytes; print(process_bytes())"
+    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True, timeout=120)
+    monkeypatch.setattr("sweeps.estimate.estimate.process_bytes", lambda: float(done.stdout))
+
+
+@pytest.mark.usefixtures("command_line")
 def test_what_was_estimated_stands_beside_what_was_taken(tmp_path: Path) -> None:
     sweep, runs = swept(tmp_path), tmp_path / "runs"
     estimates = estimate_sweep(sweep, [], [Device("here", 2.0**40, False)], device_name())
