@@ -8,7 +8,6 @@ told is None, with the reason in `unknown`: nothing is guessed.
 from __future__ import annotations
 
 import importlib
-import resource
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -281,10 +280,15 @@ def device_name() -> str:
 
 
 def process_bytes() -> float:
-    """What a process holds once everything is imported that a run imports: this one, which imports it."""
+    """What a process holds once everything is imported that a run imports: this one, which imports it.
+
+    Its present size: the kernel's record of the highest counts what the process that started this one held.
+    """
+    import psutil
+
     for module in PRELOAD:
         importlib.import_module(module)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+    return float(psutil.Process().memory_info().rss)
 
 
 def _mean_work(like: Sequence[Past]) -> Work:
