@@ -87,7 +87,7 @@ def _sum(estimates: Sequence[Estimate], left: dict[str, int], price: Price | Non
     if not asked:
         return "nothing left to run"
     disk = sum((one.disk_bytes or 0.0) * left[one.method] for one in asked)
-    room = f"{megabytes(disk)} of disk, of which {megabytes(free_bytes)} are free"
+    room = f"{megabytes(disk)} of disk ({megabytes(free_bytes)} free)"
     without = [one.method for one in asked if one.seconds is None]
     if without:
         return f"all runs to do: no time, since there is no history for {', '.join(without)}; {room}"
