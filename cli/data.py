@@ -93,8 +93,9 @@ def say_where(page: Path, out: Path) -> None:
     from reports.index import find_reports, write_index
 
     console().print(f"Report: {page}", markup=False, highlight=False, soft_wrap=True)
-    if len(find_reports(out)) > 1:
-        console().print(f"All reports: {write_index(out)}", markup=False, highlight=False, soft_wrap=True)
+    entries = find_reports(out)
+    if len(entries) > 1:
+        console().print(f"All reports: {write_index(out, entries)}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _file_name(name: str) -> str:

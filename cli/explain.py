@@ -41,7 +41,7 @@ def explain(
     _say("")
     narrow = ("parameter", "default", "tuned", "help")
     show(settings, json, narrow, f"{method} has no settings.", narrow)
-    _say(f"\ntry it: beyondrl run --method {method} --task {_first(found)} --model lab --flops 1e11")
+    _say(f"\ntry it: {_example(found)}")
 
 
 def _parts(found: Explanation) -> None:
@@ -65,8 +65,13 @@ def _tasks(found: Explanation) -> None:
         _say(f"not on {', '.join(refused)}: {reason}")
 
 
-def _first(found: Explanation) -> str:
-    return "countdown" if "countdown" in found.trains_on or not found.trains_on else found.trains_on[0]
+def _example(found: Explanation) -> str:
+    """A run on the first task that a shipped model can try, or on the first of all where it trains on none of them."""
+    from harness.registry import tasks
+
+    tried = {name: entry.lab[0] for name, entry in tasks().items() if entry.lab is not None}
+    task = next((name for name in found.trains_on if name in tried), next(iter(tried)))
+    return f"beyondrl run --method {found.name} --task {task} --model {tried[task]} --flops 1e11"
 
 
 def _say(text: str) -> None:

@@ -32,7 +32,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Relative:
-    """A method with parts in common; `apart` are the parts that only one of the two has."""
+    """A method with parts in common: the share of them, and the parts that only one of the two has."""
 
     name: str
     shared: float

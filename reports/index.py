@@ -28,9 +28,9 @@ class Entry:
     verdict: str
 
 
-def write_index(folder: Path) -> Path:
-    """Write `<folder>/index.html`; UserError where there is no report."""
-    entries = find_reports(folder)
+def write_index(folder: Path, entries: list[Entry] | None = None) -> Path:
+    """Write `<folder>/index.html` over `entries`, or what `find_reports` finds; UserError where there is no report."""
+    entries = find_reports(folder) if entries is None else entries
     if not entries:
         raise UserError(f"There is no report in {folder} to make an index of (beyondrl report SWEEP --out {folder}).")
     write_page(folder / NAME, "index.html.j2", {"entries": entries})
@@ -48,7 +48,11 @@ def find_reports(folder: Path) -> list[Entry]:
 def _read(path: Path, folder: Path) -> Entry | None:
     """None for a page that is not one of our reports."""
     reader = _Reader()
-    reader.feed(path.read_text())
+    with path.open() as page:
+        for line in page:
+            reader.feed(line)
+            if reader.done:  # what follows are tables and pictures
+                break
     if not reader.words["headline"] or not reader.words["verdict"]:
         return None
     markdown = path.with_suffix(".md")
@@ -70,6 +74,11 @@ class _Reader(HTMLParser):
         self.words = {"title": "", "headline": "", "verdict": ""}
         self._into: str | None = None
         self._in_verdict = False
+
+    @property
+    def done(self) -> bool:
+        """Whether the first sentence of the verdict has been read to its end."""
+        return bool(self.words["verdict"]) and self._into is None
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         classes = (dict(attrs).get("class") or "").split()

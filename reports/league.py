@@ -14,6 +14,7 @@ import numpy as np
 from harness.atomic import write_text
 from reports.aggregates import Interval, bootstrapped, interquartile_mean, probability_of_improvement, profile_band
 from reports.build import Report
+from reports.comparison import BASELINE
 from reports.league_data import League, read_league
 from reports.numbers import interval
 from reports.pages import write_page
@@ -110,7 +111,7 @@ def _improvement(league: League, order: list[int]) -> Table:
 
 def _each(league: League, order: list[int]) -> Table:
     rows = []
-    for name in [*(league.methods[method] for method in order), "base"]:
+    for name in [*(league.methods[method] for method in order), BASELINE]:
         cells = [name]
         for data in league.sweeps:
             (method,) = (one for one in data.methods if one.name == name)

@@ -13,7 +13,7 @@ from typing import Any
 
 from reports.numbers import MISSING, count, megabytes, points, seconds, setting
 from reports.tables import Table
-from results.database import connect
+from results.database import connect, named_rows
 
 _CLOCKS = ("train_seconds", "generate_seconds", "evaluate_seconds", "overhead_seconds", "device_seconds")
 _COUNTS = (
@@ -36,7 +36,7 @@ class Record:
 def read_records(database: Path, sweep: str) -> list[Record]:
     """The final runs of a sweep in the order of its methods and seeds, failed ones too."""
     with connect(database) as connection:
-        runs = _rows(
+        runs = named_rows(
             connection,
             "SELECT f.method AS arm, r.*, e.* EXCLUDE (run_id) FROM finals f JOIN runs r USING (run_id) "
             "LEFT JOIN environments e USING (run_id) JOIN arms a ON a.sweep = f.sweep AND a.method = f.method "
@@ -47,8 +47,8 @@ def read_records(database: Path, sweep: str) -> list[Record]:
 
 
 def _record(connection: Any, run: dict[str, Any]) -> Record:
-    stages = _rows(connection, "SELECT * FROM stages WHERE run_id = ? ORDER BY stage", run["run_id"])
-    curve = _rows(connection, "SELECT * FROM curve WHERE run_id = ? ORDER BY stage, point, step", run["run_id"])
+    stages = named_rows(connection, "SELECT * FROM stages WHERE run_id = ? ORDER BY stage", run["run_id"])
+    curve = named_rows(connection, "SELECT * FROM curve WHERE run_id = ? ORDER BY stage, point, step", run["run_id"])
     return Record(run["run_id"], f"{run['arm']}, seed {run['seed']}", _facts(run), _stages(stages), _curve(curve))
 
 
@@ -127,9 +127,3 @@ def _curve(rows: list[dict[str, Any]]) -> Table:
         for row in rows
     ]
     return Table("Learning curve", ["stage", "step", "time", "FLOPs", "generated", "accuracy", "reward"], cells)
-
-
-def _rows(connection: Any, sql: str, value: str) -> list[dict[str, Any]]:
-    cursor = connection.execute(sql, [value])
-    names = [column[0] for column in cursor.description or []]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

@@ -15,7 +15,7 @@ import numpy as np
 
 from harness.errors import UserError, unknown
 from reports.statistics import Matrix
-from results.database import connect
+from results.database import connect, named_rows
 
 if TYPE_CHECKING:
     import duckdb
@@ -59,21 +59,21 @@ class SweepData:
 def read_sweep_data(database: Path, name: str) -> SweepData:
     """Read sweep `name`; UserError if the database does not know it."""
     with connect(database) as connection:
-        known = [row["sweep"] for row in _rows(connection, "SELECT sweep FROM sweeps ORDER BY sweep")]
+        known = [row["sweep"] for row in named_rows(connection, "SELECT sweep FROM sweeps ORDER BY sweep")]
         if name not in known:
             raise unknown("sweep in the database", name, known, "beyondrl ingest")
-        (sweep,) = _rows(connection, "SELECT * FROM sweeps WHERE sweep = ?", name)
+        (sweep,) = named_rows(connection, "SELECT * FROM sweeps WHERE sweep = ?", name)
         for key in ("task_parameters", "budget", "tune_evaluation", "final_evaluation", "commands"):
             sweep[key] = json.loads(sweep[key])
-        arms = _rows(connection, "SELECT method, winner FROM arms WHERE sweep = ? ORDER BY position", name)
+        arms = named_rows(connection, "SELECT method, winner FROM arms WHERE sweep = ? ORDER BY position", name)
         methods = [_method(connection, name, arm) for arm in arms]
-        refusals = _rows(connection, "SELECT method, reason FROM refusals WHERE sweep = ? ORDER BY method", name)
+        refusals = named_rows(connection, "SELECT method, reason FROM refusals WHERE sweep = ? ORDER BY method", name)
         return SweepData(sweep, methods, refusals, _environments(connection, name), _answers(connection, name))
 
 
 def _method(connection: duckdb.DuckDBPyConnection, sweep: str, arm: Row) -> MethodData:
     name = arm["method"]
-    finals = _rows(
+    finals = named_rows(
         connection,
         "SELECT r.*, e.gpu FROM finals f JOIN runs r USING (run_id) LEFT JOIN environments e USING (run_id) "
         "WHERE f.sweep = ? AND f.method = ? ORDER BY f.position",
@@ -81,7 +81,7 @@ def _method(connection: duckdb.DuckDBPyConnection, sweep: str, arm: Row) -> Meth
         name,
     )
     done = [row for row in finals if row["status"] == "done"]
-    trials = _rows(
+    trials = named_rows(
         connection,
         "SELECT t.number, t.parameters, t.state, t.value, t.run_id, r.device_seconds, r.flops, r.generated_tokens, "
         "r.failure, r.failure_message FROM trials t LEFT JOIN runs r USING (run_id) "
@@ -90,14 +90,14 @@ def _method(connection: duckdb.DuckDBPyConnection, sweep: str, arm: Row) -> Meth
         name,
     )
     lost = [row for row in [*finals, *trials] if row["failure"] not in (None, "pruned")]
-    curve = _rows(
+    curve = named_rows(
         connection,
         "SELECT r.seed, c.* FROM finals f JOIN runs r USING (run_id) JOIN curve c USING (run_id) "
         "WHERE f.sweep = ? AND f.method = ? AND r.status = 'done' ORDER BY r.seed, c.stage, c.point, c.step",
         sweep,
         name,
     )
-    retention = _rows(
+    retention = named_rows(
         connection,
         "SELECT t.probe, t.measure, any_value(t.items) AS items, avg(t.before) AS before, avg(t.after) AS after, "
         "list(t.after - t.before ORDER BY r.seed) AS changes "
@@ -107,7 +107,7 @@ def _method(connection: duckdb.DuckDBPyConnection, sweep: str, arm: Row) -> Meth
         sweep,
         name,
     )
-    stages = _rows(
+    stages = named_rows(
         connection,
         "SELECT s.stage, min(s.description::VARCHAR) AS description, avg(s.device_seconds) AS device_seconds, "
         "avg(s.flops) AS flops, avg(s.generated_tokens) AS generated_tokens, avg(s.steps) AS steps, "
@@ -118,7 +118,7 @@ def _method(connection: duckdb.DuckDBPyConnection, sweep: str, arm: Row) -> Meth
         sweep,
         name,
     )
-    search = _rows(
+    search = named_rows(
         connection,
         "SELECT name, avg(mean) AS mean, avg(last) AS last, avg(steps) AS steps FROM ("
         "SELECT m.name, r.seed, avg(m.value) AS mean, arg_max(m.value, m.stage * 1e12 + m.step) AS last, "
@@ -148,7 +148,7 @@ def _method(connection: duckdb.DuckDBPyConnection, sweep: str, arm: Row) -> Meth
 
 def _scores(connection: duckdb.DuckDBPyConnection, sweep: str, method: str, seeds: list[int]) -> Matrix:
     """Mean correctness [seeds, items], the seeds in the order given and the items in the order of the split."""
-    cells = _rows(
+    cells = named_rows(
         connection,
         "SELECT seed, item_id, correct FROM item_scores WHERE sweep = ? AND method = ? ORDER BY item_index, item_id",
         sweep,
@@ -168,7 +168,7 @@ def _scores(connection: duckdb.DuckDBPyConnection, sweep: str, method: str, seed
 
 def _environments(connection: duckdb.DuckDBPyConnection, sweep: str) -> list[Row]:
     """The distinct places where runs of the sweep ran, with the number of runs."""
-    return _rows(
+    return named_rows(
         connection,
         'SELECT e."commit", e.dirty, e.diff_sha256, e.python, e.platform, e.cpu, e.cores, e.threads, e.gpu, '
         "e.memory_bytes, e.packages, count(*) AS runs FROM environments e WHERE e.run_id IN ("
@@ -180,16 +180,10 @@ def _environments(connection: duckdb.DuckDBPyConnection, sweep: str) -> list[Row
 
 def _answers(connection: duckdb.DuckDBPyConnection, sweep: str) -> list[Row]:
     """What every method answered to the first question of the split: first final run, first sample."""
-    return _rows(
+    return named_rows(
         connection,
         "SELECT f.method, s.prompt, s.completion, s.correct, s.reason FROM finals f JOIN samples s USING (run_id) "
         "JOIN arms a ON a.sweep = f.sweep AND a.method = f.method "
         "WHERE f.sweep = ? AND f.position = 0 AND s.item_index = 0 AND s.sample = 0 ORDER BY a.position",
         sweep,
     )
-
-
-def _rows(connection: duckdb.DuckDBPyConnection, sql: str, *values: Any) -> list[Row]:
-    cursor = connection.execute(sql, list(values))
-    names = [column[0] for column in cursor.description or []]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

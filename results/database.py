@@ -66,6 +66,13 @@ def query(database: Path, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         return columns, cursor.fetchall() if columns else []
 
 
+def named_rows(connection: duckdb.DuckDBPyConnection, sql: str, *values: Any) -> list[dict[str, Any]]:
+    """The rows of a question, each by its columns' names."""
+    cursor = connection.execute(sql, list(values))
+    names = [column[0] for column in cursor.description or []]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
 def _open(database: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
     import duckdb
 

@@ -121,13 +121,13 @@ def _add_events(directory: RunDirectory, run_id: str, found: Rows) -> None:
     for event in read_events(directory.events):
         if event["kind"] not in _TABLED:
             continue
-        meters = event["meters"]  # as it is: validating each of millions would take most of an ingest
+        meters = Meters.model_construct(**event["meters"])  # validating millions would take most of an ingest
         cost = {
             "run_id": run_id,
             "stage": event["stage"],
             "step": event["step"],
-            "device_seconds": meters.get("train_seconds", 0.0) + meters.get("generate_seconds", 0.0),
-            **{name: meters.get(name, 0) for name in ("generated_tokens", "trained_tokens", "flops")},
+            "device_seconds": meters.device_seconds,
+            **{name: getattr(meters, name) for name in ("generated_tokens", "trained_tokens", "flops")},
         }
         if event["kind"] == "curve":
             names = ("point", "accuracy", "reward", "well_formed", "truncated", "items")

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.atomic import write_json
-from harness.record import Result, RunDirectory
+from harness.record import RunDirectory
 from sweeps.directory import SweepDirectory
 from sweeps.estimate.estimate import Estimate
+from sweeps.estimate.history import past_of
 from sweeps.resolve import Sweep
 
 FIGURES = ("generated_tokens", "trained_tokens", "flops", "seconds", "memory", "disk")
@@ -71,16 +72,15 @@ def check(sweep: Sweep, runs: Path) -> list[Checked] | None:
 
 def taken_by(directory: RunDirectory) -> dict[str, float]:
     """The figures of one finished run."""
-    result: Result = directory.read_result()
-    size = sum(file.stat().st_size for file in directory.path.rglob("*") if file.is_file())
-    meters = result.meters
+    past = past_of(directory)
+    meters = past.result.meters
     return {
         "generated_tokens": float(meters.generated_tokens),
         "trained_tokens": float(meters.trained_tokens),
         "flops": meters.flops,
         "seconds": meters.seconds,
-        "memory": float(result.peak_memory_bytes),
-        "disk": float(size),
+        "memory": float(past.result.peak_memory_bytes),
+        "disk": float(past.bytes),
     }
 
 

@@ -38,6 +38,18 @@ def test_it_is_said_in_words_and_as_json(say: Say) -> None:
     assert "Did you mean 'grpo'?" in say("explain", "grop").err
 
 
+@pytest.mark.parametrize(
+    ("method", "where"),
+    [
+        ("lora-es", "countdown --model lab"),
+        ("t2l", "instructions --model lab-reader"),
+        ("d2l", "facts --model lab-reader"),
+    ],
+)
+def test_what_to_try_is_a_model_and_a_task_that_go_together(say: Say, method: str, where: str) -> None:
+    assert f"try it: beyondrl run --method {method} --task {where}" in say("explain", method).out
+
+
 @pytest.fixture(scope="module")
 def database(swept: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("database") / "small.duckdb"
