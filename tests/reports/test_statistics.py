@@ -35,11 +35,23 @@ def draw(rng: np.random.Generator, seeds: int, items: int, of_seed: float, of_it
 def test_intervals_cover_the_truth(seeds: int, items: int, of_seed: float, of_item: float, rest: float) -> None:
     rng = np.random.default_rng(0)
     rounds = 2000
-    found = [estimate(draw(rng, seeds, items, of_seed, of_item, rest)) for _ in range(rounds)]
+    drawn = [draw(rng, seeds, items, of_seed, of_item, rest) for _ in range(rounds)]
+    found = [estimate(scores) for scores in drawn]
     covered = sum(e.low <= 0 <= e.high for e in found) / rounds
     assert 0.935 <= covered <= 0.99  # 95% or more, less three standard errors of the simulation
     assert all(e.p >= 0.05 for e in found if e.low <= 0 <= e.high)
     assert sum(e.p < 0.05 for e in found) / rounds >= 1 - covered - 0.025
+    assert [e.p < 0.05 for e in found] == [abs(scores.mean()) > least_found(scores) for scores in drawn]
+
+
+def least_found(scores: Matrix) -> float:
+    """The mean that is just found at 5%: sqrt(t(S-1)^2 V_seeds + t(I-1)^2 V_items), the mean squares written out."""
+    seeds, items = scores.shape
+    of_seeds, of_items = scores.mean(1, keepdims=True), scores.mean(0, keepdims=True)
+    rest = ((scores - of_seeds - of_items + scores.mean()) ** 2).sum() / ((seeds - 1) * (items - 1))
+    seeds_square, items_square = items * of_seeds.var(ddof=1), seeds * of_items.var(ddof=1)
+    parts = [(seeds - 1, seeds_square), (items - 1, max(items_square - rest, 0.0))]
+    return float(np.sqrt(sum(stats.t.ppf(0.975, degrees) ** 2 * square / scores.size for degrees, square in parts)))
 
 
 def test_a_two_way_percentile_bootstrap_would_not_cover() -> None:
