@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from harness.errors import UserError
 
 if TYPE_CHECKING:
@@ -65,14 +63,14 @@ class Descriptions:
         return list(dict.fromkeys(text for one in self.described for text in one.descriptions))
 
     def batch(self, number: int) -> dict[str, Any]:
-        """Right-padded `input_ids`, `attention_mask`, `targets` [rows, tokens] (-100 but in completions), `texts`."""
+        """Lists with one entry a row: `points`, and the `texts` that say what to do with them."""
         rng = random.Random(self.stage.seed("data", number))
         chosen, texts = [], []
         for one in rng.sample(self.described, self.tasks):
             for _ in range(self.points):
                 chosen.append(self._point(rng.choice(one.items)))
                 texts.append(rng.choice(one.descriptions))
-        return padded(chosen, self.stage.policy.tokenizer.pad_token_id) | {"texts": texts}
+        return {"points": chosen, "texts": texts}
 
     def _point(self, item: Item) -> Point:
         if item.id not in self._encoded:
@@ -92,18 +90,3 @@ def encoded(stage: StageContext, prompt: Any, answer: str) -> Point:
     after = whole[len(before) :] if whole[: len(before)] == before else list(tokenizer(row["completion"]).input_ids)
     end = tokenizer.eos_token_id
     return Point(before, after if after[-1:] == [end] else [*after, end])
-
-
-def padded(points: Sequence[Point], pad: int) -> dict[str, torch.Tensor]:
-    """`input_ids`, `attention_mask` and `targets` of some points."""
-    width = max(len(one.prompt) + len(one.completion) for one in points)
-    ids, mask, targets = [], [], []
-    for one in points:
-        row = [*one.prompt, *one.completion]
-        room = width - len(row)
-        ids.append([*row, *[pad] * room])
-        mask.append([1] * len(row) + [0] * room)
-        targets.append([-100] * len(one.prompt) + one.completion + [-100] * room)
-    return {
-        "input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask), "targets": torch.tensor(targets)
-    }  # fmt: skip

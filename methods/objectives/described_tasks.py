@@ -10,6 +10,7 @@ demonstrations and descriptions. Sane rates: 1e-5 to 1e-4 for 2B and more, 1e-3 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -44,18 +45,21 @@ class DescribedTasks:
         """A trainer of the stage's hypernetwork."""
         from methods.generators.descriptions import Descriptions
         from methods.generators.trainer import GeneratorTrainer
+        from methods.objectives.rows_of_answers import answer_rows
 
         learnt = Descriptions(stage, self.examples, self.tasks, self.points)
         read_ahead(stage, learnt.texts)
         stage.run.events.write("described", tasks=len(learnt.described), descriptions=len(learnt.texts))
 
         def loss(inputs: dict[str, Any]) -> tuple[torch.Tensor, dict[str, float]]:
-            model = stage.policy.model
+            model, points = stage.policy.model, inputs["points"]
             adapters = model.write(inputs["texts"])
             stage.charge_generator(inputs["texts"])
+            answers = [one.completion for one in points]
+            rows = answer_rows([one.prompt for one in points], answers, model.base.device)
             with model.applied(adapters):
-                logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
-            answer = answer_loss(logits, inputs["targets"], self.label_smoothing)
+                logits = rows.logits(model)
+            answer = answer_loss(logits, answers, self.label_smoothing)
             size = mean_square(adapters)
             values = {"answer_loss": float(answer.detach()), "adapter_size": float(size.detach())}
             return answer + self.penalty * size, values
@@ -79,16 +83,15 @@ def read_ahead(stage: StageContext, texts: list[str]) -> None:
         stage.charge_forward(tokens)
 
 
-def answer_loss(logits: torch.Tensor, targets: torch.Tensor, smoothing: float) -> torch.Tensor:
-    """Cross-entropy [] of `targets` [rows, tokens] (-100 left out): mean over a row's tokens, then over rows."""
+def answer_loss(logits: torch.Tensor, answers: Sequence[Sequence[int]], smoothing: float) -> torch.Tensor:
+    """Cross-entropy [] of answers under `logits` [all their tokens, vocabulary]: mean over a row's tokens, then rows."""
     import torch
 
-    logprobs = torch.log_softmax(logits[:, :-1].float(), -1)
-    wanted = targets[:, 1:]
-    counted = wanted != -100
-    chosen = logprobs.gather(-1, wanted.clamp(min=0)[..., None])[..., 0]
+    logprobs = torch.log_softmax(logits.float(), -1)
+    wanted = torch.tensor([token for answer in answers for token in answer], device=logits.device)
+    chosen = logprobs.gather(-1, wanted[:, None])[:, 0]
     tokens = -(1 - smoothing) * chosen - smoothing * logprobs.mean(-1)
-    return ((tokens * counted).sum(-1) / counted.sum(-1)).mean()
+    return torch.stack([row.mean() for row in tokens.split([len(answer) for answer in answers])]).mean()
 
 
 def mean_square(adapters: GeneratedAdapters) -> torch.Tensor:

@@ -31,6 +31,7 @@ from methods.generators.standardised import standardise
 from methods.generators.targets import Kind
 from methods.generators.text_to_lora import Settings, TextToLora
 from methods.objectives.described_tasks import answer_loss, mean_square
+from methods.objectives.rows_of_answers import answer_rows
 from methods.parameterisations.text_to_lora import text_to_lora
 from tests.conftest import generator_run, library, make_spec, place
 
@@ -164,13 +165,13 @@ def test_every_row_has_a_description_of_its_own_task_and_none_in_its_prompt(tmp_
     varied = 0
     for number in range(3):
         batch = learnt.batch(number)
-        assert batch["input_ids"].shape[0] == len(batch["texts"]) == learnt.rows == 24
-        for row in range(24):
+        assert len(batch["points"]) == len(batch["texts"]) == learnt.rows == 24
+        for row, point in enumerate(batch["points"]):
             of = by_text[batch["texts"][row]]
-            ids = batch["input_ids"][row][batch["attention_mask"][row] == 1]
-            text = tokenizer.decode(ids)
+            text = tokenizer.decode(point.prompt)
             assert text.startswith("Input:") and batch["texts"][row] not in text
-            answer = tokenizer.decode(batch["targets"][row][batch["targets"][row] != -100], skip_special_tokens=True)
+            assert point.completion[-1] == tokenizer.eos_token_id
+            answer = tokenizer.decode(point.completion, skip_special_tokens=True)
             given = text.removeprefix("Input:").partition("\n")[0].strip()
             assert any((i.data["input"], i.data["answers"][0]) == (given, answer.strip()) for i in of.items)
         varied += len(set(batch["texts"][:4])) > 1
@@ -189,13 +190,13 @@ def test_a_folder_of_described_tasks_is_learnt_from_alike(tmp_path: Path) -> Non
 
 
 def test_the_loss_is_a_mean_over_rows_of_a_mean_over_tokens() -> None:
-    logits = torch.randn(3, 5, 7)
-    targets = torch.tensor([[-100, -100, 1, 2, -100], [-100, 4, 5, 6, 0], [-100, -100, -100, 3, -100]])
+    answers = [[1, 2], [4, 5, 6, 0], [3]]
+    logits = torch.randn(7, 7)
     rows = [
-        functional.cross_entropy(one[:-1], wanted[1:], ignore_index=-100, label_smoothing=0.1)
-        for one, wanted in zip(logits, targets, strict=True)
+        functional.cross_entropy(one, torch.tensor(answer), label_smoothing=0.1)
+        for one, answer in zip(logits.split([2, 4, 1]), answers, strict=True)
     ]
-    assert torch.allclose(answer_loss(logits, targets, 0.1), torch.stack(rows).mean())
+    assert torch.allclose(answer_loss(logits, answers, 0.1), torch.stack(rows).mean())
     ones = GeneratedAdapters({"a": torch.ones(1, 2, 3)}, {"a": 2 * torch.ones(1, 4, 2)}, 1.0, (2,))
     assert mean_square(ones) == 5.0
 
@@ -214,9 +215,10 @@ def test_it_learns_to_tell_two_tasks_apart(tmp_path: Path) -> None:
     optimiser = torch.optim.AdamW(model.hypernetwork.parameters(), lr=3e-3)
 
     def loss(batch: dict[str, Any], texts: list[str]) -> torch.Tensor:
+        answers = [one.completion for one in batch["points"]]
+        rows = answer_rows([one.prompt for one in batch["points"]], answers, "cpu")
         with model.applied(model.write(texts)):
-            logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-        return answer_loss(logits, batch["targets"], 0.0)
+            return answer_loss(rows.logits(model), answers, 0.0)
 
     for number in range(60):
         batch = learnt.batch(number)
