@@ -84,7 +84,7 @@ def read_ahead(stage: StageContext, texts: list[str]) -> None:
 
 
 def answer_loss(logits: torch.Tensor, answers: Sequence[Sequence[int]], smoothing: float) -> torch.Tensor:
-    """Cross-entropy [] of answers under `logits` [all their tokens, vocabulary]: mean over a row's tokens, then rows."""
+    """Cross-entropy [] under `logits` [tokens of all answers, vocabulary]: mean over a row's tokens, then over rows."""
     import torch
 
     logprobs = torch.log_softmax(logits.float(), -1)
