@@ -180,9 +180,9 @@ class Bench:
 
     def _table(self, known: list[Known]) -> tuple[GeneratorModel, torch.optim.Optimizer]:
         targets = self.model.hypernetwork.configuration["targets"]
-        table = build_generator("document-table", self.model.base, {"targets": targets, "rank": RANK, "alpha": ALPHA})
-        table.hold([one.text for one in known], 0)
-        made = GeneratorModel("document-table", self.model.base, table, self.model.tokenizer)
+        table = build_generator("adapter-table", self.model.base, {"targets": targets, "rank": RANK, "alpha": ALPHA})
+        table.hold([[one.text] for one in known], 0)
+        made = GeneratorModel("adapter-table", self.model.base, table, self.model.tokenizer)
         return made, torch.optim.AdamW(table.parameters(), lr=1.0, weight_decay=0.0)
 
     def _updates_until(self, known: list[Known], wanted: float, rate: float, most: int) -> int | None:

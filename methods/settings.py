@@ -170,6 +170,8 @@ SinglePhase = Annotated[
 ]
 Passes = Annotated[int, Field(ge=1), "passes over the documents, at most"]
 DocumentsPerStep = Annotated[int, Field(ge=1), "documents an update"]
+OwnExamples = Annotated[int, Field(ge=1), "demonstrations of each task (all, if it has fewer)"]
+OwnPasses = Annotated[int, Field(ge=1), "passes over the demonstrations of each task, at most"]
 TrainingDocuments = Annotated[int, Field(ge=1), "training documents used (all, if the task has fewer)"]
 QuestionsPerDocument = Annotated[int, Field(ge=1), "questions of a document in an update, at most"]
 TopK = Annotated[int, Field(ge=1), "likeliest tokens of the teacher that are kept at every place of an answer"]

@@ -112,6 +112,9 @@ QUICK: dict[str, dict[str, object]] = {
         "population": 4, "prompts": 12, "examples": 16, "sigma": 0.05, "batch_size": 4, "learning_rate": 1e-3,
         "sft_share": 0.5,
     },
+    "task-lora": {
+        "learning_rate": 1e-2, "rank": 2, "tasks_per_step": 4, "points": 4, "examples": 16, "passes": 1,
+    },
     "t2l": {
         "learning_rate": 2e-3, "tasks_per_step": 4, "examples": 64, "latent": 16, "rank": 2, "pooling": "mean",
     },
@@ -144,9 +147,9 @@ LEARN_FROM = {"distill-seq": "teacher", "distill-onpolicy": "teacher", "distill-
 """Methods that learn from another run, and the parameter that names it."""
 _DESCRIBED: tuple[str, dict[str, object]] = ("instructions", {"level": "seen", "context": "none"})
 _DOCUMENT: tuple[str, dict[str, object]] = ("facts", {"level": "F0", "context": "none"})
-TEXTS = dict.fromkeys(("in-context", "t2l", "t2l-reconstruction", "t2l-sft", "t2l-es"), _DESCRIBED) | dict.fromkeys(
-    ("d2l", "context-distillation"), _DOCUMENT
-)
+TEXTS = dict.fromkeys(
+    ("in-context", "task-lora", "t2l", "t2l-reconstruction", "t2l-sft", "t2l-es"), _DESCRIBED
+) | dict.fromkeys(("d2l", "context-distillation"), _DOCUMENT)
 """Methods for items that come with texts, and the task that they are tried on, with the model that can read it."""
 GO_ON_FROM_TEXT = ("t2l-sft", "t2l-es")
 """Methods that start from what a trained generator writes."""

@@ -1,4 +1,4 @@
-"""The two generators that answer for documents, by name: `doc-to-lora` reads them, `document-table` holds some."""
+"""The generators for documents, by name: `doc-to-lora` reads them, `adapter-table` holds adapters of some texts."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def doc_to_lora(base: Any, **configuration: Any) -> Any:
     return DocumentGenerator(base, **configuration)
 
 
-@generator("document-table")
-def document_table(base: Any, **configuration: Any) -> Any:
-    """A LoRA of its own for each of some documents."""
-    from methods.generators.document_table import DocumentTable
+@generator("adapter-table")
+def adapter_table(base: Any, **configuration: Any) -> Any:
+    """A LoRA of its own for each of some documents, or of some described tasks."""
+    from methods.generators.adapter_table import AdapterTable
 
-    return DocumentTable(base, **configuration)
+    return AdapterTable(base, **configuration)

@@ -19,6 +19,7 @@ from harness.errors import UserError
 from harness.spec import Budget, ModelReference
 from methods.objectives.document_batches import DocumentBatches
 from methods.objectives.document_questions import Answers, asked_about
+from methods.objectives.evaluated_items import evaluated_items
 
 if TYPE_CHECKING:
     from harness.context import StageContext
@@ -64,7 +65,7 @@ class ContextDistillation:
                 "shorter documents or answers=gold."
             )
         if self.documents is None:
-            stage.policy.model.hypernetwork.hold([one.text for one in asked], stage.seed("adapters"))
+            stage.policy.model.hypernetwork.hold([[one.text] for one in asked], stage.seed("adapters"))
         rows = min(self.batch_size, len(asked))
         if self.passes is not None:
             stage.own_budget = Budget(steps=self.passes * math.ceil(len(asked) / rows))
@@ -122,14 +123,7 @@ class ContextDistillation:
         task: Any = stage.task
         if self.documents is not None:
             return list(task.documents("train", self.documents))
-        protocol = stage.run.spec.evaluation
-        wanted = [(protocol.split, protocol.items), *([("val", protocol.curve_items)] if protocol.curve_points else [])]
-        return [one for split, count in _widest(wanted).items() for one in _first(task, split, count)]
-
-
-def _widest(wanted: list[tuple[Any, int]]) -> dict[str, int]:
-    """Each split with the most items asked for of it."""
-    return {split: max(count for other, count in wanted if other == split) for split, _ in wanted}
+        return [one for split, count in evaluated_items(stage).items() for one in _first(task, split, count)]
 
 
 def _first(task: Any, split: str, items: int) -> list[Any]:

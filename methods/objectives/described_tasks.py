@@ -45,24 +45,14 @@ class DescribedTasks:
         """A trainer of the stage's hypernetwork."""
         from methods.generators.descriptions import Descriptions
         from methods.generators.trainer import GeneratorTrainer
-        from methods.objectives.rows_of_answers import answer_rows
 
         learnt = Descriptions(stage, self.examples, self.tasks, self.points)
         read_ahead(stage, learnt.texts)
         stage.run.events.write("described", tasks=len(learnt.described), descriptions=len(learnt.texts))
 
         def loss(inputs: dict[str, Any]) -> tuple[torch.Tensor, dict[str, float]]:
-            model, points = stage.policy.model, inputs["points"]
-            adapters = model.write(inputs["texts"])
             stage.charge_generator(inputs["texts"])
-            answers = [one.completion for one in points]
-            rows = answer_rows([one.prompt for one in points], answers, model.base.device)
-            with model.applied(adapters):
-                logits = rows.logits(model)
-            answer = answer_loss(logits, answers, self.label_smoothing)
-            size = mean_square(adapters)
-            values = {"answer_loss": float(answer.detach()), "adapter_size": float(size.detach())}
-            return answer + self.penalty * size, values
+            return described_loss(stage.policy.model, inputs, self.label_smoothing, self.penalty)
 
         return GeneratorTrainer(stage, learnt.rows, learnt.batch, loss, optimiser.create(stage))
 
@@ -81,6 +71,21 @@ def read_ahead(stage: StageContext, texts: list[str]) -> None:
         model.hypernetwork.encoder.encode(model.base, stage.policy.tokenizer, texts)
     if fresh:
         stage.charge_forward(tokens)
+
+
+def described_loss(
+    model: Any, inputs: dict[str, Any], smoothing: float, penalty: float
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """The loss of `points` under the adapters that `model` writes for their `texts`, and what to log beside it."""
+    from methods.objectives.rows_of_answers import answer_rows
+
+    adapters, points = model.write(inputs["texts"]), inputs["points"]
+    answers = [one.completion for one in points]
+    rows = answer_rows([one.prompt for one in points], answers, model.base.device)
+    with model.applied(adapters):
+        logits = rows.logits(model)
+    answer, size = answer_loss(logits, answers, smoothing), mean_square(adapters)
+    return answer + penalty * size, {"answer_loss": float(answer.detach()), "adapter_size": float(size.detach())}
 
 
 def answer_loss(logits: torch.Tensor, answers: Sequence[Sequence[int]], smoothing: float) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Generators for documents as what is trained: Doc-to-LoRA's hypernetwork, and a LoRA a document.
+"""Generators for documents as what is trained: Doc-to-LoRA's hypernetwork, and a LoRA a text.
 
 What can be known before anything is loaded is refused here: layers that the base does not have, chunks that are longer
 than its window, latents that do not divide into heads.
@@ -51,9 +51,9 @@ def doc_to_lora(
     return ForDocuments("doc-to-lora", {"targets": _names(targets), **sizes, **reading})
 
 
-def document_table(targets: str, rank: int, alpha: float) -> ForDocuments:
-    """The generator `document-table`: a LoRA of its own for each document that it is trained on."""
-    return ForDocuments("document-table", {"targets": _names(targets), "rank": rank, "alpha": alpha})
+def adapter_table(targets: str, rank: int, alpha: float) -> ForDocuments:
+    """The generator `adapter-table`: a LoRA of its own for each document, or described task, that it is trained on."""
+    return ForDocuments("adapter-table", {"targets": _names(targets), "rank": rank, "alpha": alpha})
 
 
 def _names(targets: str) -> list[str]:

@@ -13,7 +13,7 @@ from harness.contracts import Pipeline, Train
 from harness.registry import method
 from methods.objectives.context_distillation import context_distillation as distil
 from methods.optimisers.adamw import adamw
-from methods.parameterisations.documents import document_table
+from methods.parameterisations.documents import adapter_table
 from methods.settings import (
     AdapterLearningRate,
     DocumentsPerStep,
@@ -41,4 +41,4 @@ def context_distillation(
 ) -> Pipeline:
     """One adapter a document, by gradient steps against the base that sees the document."""
     objective = distil(batch_size, None, questions, k, passes=passes)
-    return Pipeline.of(Train(objective, document_table(targets, rank, alpha), adamw(learning_rate, schedule)))
+    return Pipeline.of(Train(objective, adapter_table(targets, rank, alpha), adamw(learning_rate, schedule)))

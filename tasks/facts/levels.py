@@ -7,7 +7,10 @@ tokenizer that knows them cuts into about as many tokens as the name says.
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
+
+from harness.errors import UserError
 
 WINDOW = 770
 """Words that take about 1,024 tokens."""
@@ -35,3 +38,28 @@ LEVELS = {
         Level("F6", 1, 4, 0.0, 4 * WINDOW),
     )
 }
+_MOST_FACTS = 100
+
+
+def changed(level: Level, windows: float | None, facts: str | None, absent: float | None) -> Level:
+    """`level` with a haystack of so many windows, so many facts ("4", "1-4"), such a share of absent questions.
+
+    Raises UserError for what cannot be.
+    """
+    if windows is not None:
+        if not 0 <= windows <= 1000:
+            raise UserError(f"A haystack of {windows} windows is not possible: give a number from 0 to 1000.")
+        level = level._replace(words=round(windows * WINDOW))
+    if facts is not None:
+        read = re.fullmatch(r"(\d{1,3})(?:-(\d{1,3}))?", str(facts).strip())
+        low, high = (int(read[1]), int(read[2] or read[1])) if read else (0, 0)
+        if not 1 <= low <= high <= _MOST_FACTS:
+            raise UserError(
+                f"{facts!r} is no number of facts: give one from 1 to {_MOST_FACTS}, or a range such as 1-4."
+            )
+        level = level._replace(low=low, high=high)
+    if absent is not None:
+        if not 0 <= absent <= 1:
+            raise UserError(f"A share of {absent} absent questions is not possible: give a number from 0 to 1.")
+        level = level._replace(absent=absent)
+    return level

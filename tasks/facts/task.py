@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from harness.contracts import Grade, Item, Offer, Prompt
-from harness.errors import UserError, unknown
+from harness.errors import unknown
 from harness.parameters import DataPath
 from harness.registry import task
 from tasks.corpus import facts as corpus
 from tasks.facts.document import Document
-from tasks.facts.levels import LEVELS, WINDOW, Level
+from tasks.facts.levels import LEVELS, Level, changed
 from tasks.facts.squad import f1, normalised, read_documents
 from tasks.pool import Fixed, Pool, content_id, split_of
 
@@ -57,15 +57,17 @@ class Facts:
             Lengths, "haystacks of training documents: as long as val's, or of any length up to it"
         ] = "equal",
         data: Annotated[str | None, DataPath(), "SQuAD-format file, or folder with train.json and test.json"] = None,
+        facts: Annotated[str | None, "facts a document tells, 4 or 1-4, over the level's"] = None,
+        absent: Annotated[float | None, "share of questions about nothing told, over the level's"] = None,
     ) -> None:
         if level not in LEVELS:
             raise unknown("level of facts", level, LEVELS)
-        if windows is not None and not 0 <= windows <= 1000:
-            raise UserError(f"A haystack of {windows} windows is not possible: give a number from 0 to 1000.")
-        self.level = LEVELS[level] if windows is None else LEVELS[level]._replace(words=round(windows * WINDOW))
+        self.level = changed(LEVELS[level], windows, facts, absent)
         self.context, self.data = context, data
         self.max_new_tokens = 12 if data is None else 32
-        setting = f"{level} {self.level.words}"
+        told = (self.level.low, self.level.high, self.level.absent)
+        of_level = told == (LEVELS[level].low, LEVELS[level].high, LEVELS[level].absent)
+        setting = f"{level} {self.level.words}" + ("" if of_level else " {}-{} {}".format(*told))
         self._pools = {}
         for split in SPLITS:
             drawn = lengths == "up-to" and split == "train"

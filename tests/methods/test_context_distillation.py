@@ -194,7 +194,7 @@ def test_two_documents_learnt_by_heart_are_told_apart_and_the_base_is_not_touche
 def test_each_distilled_document_has_its_own_adapter_and_no_other_is_written_for(make_stage: MakeStage) -> None:
     stage = make_stage("context-distillation")
     model = stage.policy.model
-    model.hypernetwork.hold(["one", "two"], 0)
+    model.hypernetwork.hold([["one"], ["two", "again"]], 0)
     for tensor in model.hypernetwork.up:
         tensor.data += torch.randn_like(tensor)
     written = model.write(["two", "three", "one"])
@@ -202,9 +202,10 @@ def test_each_distilled_document_has_its_own_adapter_and_no_other_is_written_for
     assert torch.equal(written.up[name][0], model.hypernetwork.up[0][1])
     assert torch.equal(written.up[name][2], model.hypernetwork.up[0][0])
     assert not written.up[name][1].any()
-    with pytest.raises(UserError, match="'three' is none of the 2 that this run distilled"):
+    assert torch.equal(model.write(["again"]).down[name], model.write(["two"]).down[name])
+    with pytest.raises(UserError, match="'three' is none of the 3 that this run trained adapters for"):
         model.write_to_keep(["three"])
-    again = build_generator("document-table", model.base, dict(model.hypernetwork.configuration))
+    again = build_generator("adapter-table", model.base, dict(model.hypernetwork.configuration))
     again.load_state_dict(model.hypernetwork.state_dict())
     assert torch.equal(again.write(model.base, None, ["one"]).up[name][0], model.hypernetwork.up[0][0])
 

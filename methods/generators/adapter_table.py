@@ -1,8 +1,8 @@
-"""An adapter of its own for each of some documents: what gradient context distillation trains, as a generator.
+"""An adapter of its own for each of some documents, or of some described tasks: what gradients train, as a generator.
 
-Nothing is read: a document is looked up by its text, and its LoRA (A drawn as PEFT draws it, B zero) is moved by the
-gradients of its own questions alone. A document that it was not trained on is given an adapter that changes nothing,
-and refused where an adapter is to be kept.
+Nothing is read: a LoRA is looked up by a text that it stands for (a document; any of a task's descriptions), and is (A
+drawn as PEFT draws it, B zero) moved by the gradients of its own questions alone. A text that nothing was trained for
+is given an adapter that changes nothing, and refused where an adapter is to be kept.
 """
 
 from __future__ import annotations
@@ -19,29 +19,31 @@ from harness.generated import GeneratedAdapters
 from methods.generators.targets import layers_of
 
 
-class DocumentTable(nn.Module):
-    """LoRA factors by document, module by module; empty until `hold`."""
+class AdapterTable(nn.Module):
+    """LoRA factors by text, module by module; empty until `hold`."""
 
     def __init__(
-        self, base: Any, targets: Sequence[str], rank: int, alpha: float, documents: Sequence[str] = ()
+        self, base: Any, targets: Sequence[str], rank: int, alpha: float, texts: Sequence[Sequence[str]] = ()
     ) -> None:
-        """`documents` are the names (hashes of texts) of those that there are factors for."""
+        """`texts` are, LoRA by LoRA, the names (hashes) of the texts that it stands for."""
         super().__init__()
         self.kinds = layers_of(base, targets)
         self.rank, self.alpha, self.targets, self._device = rank, alpha, list(targets), base.device
         self.down, self.up = nn.ParameterList(), nn.ParameterList()
+        self._texts: list[list[str]] = []
         self.place: dict[str, int] = {}
-        if documents:
-            self._make(documents, torch.Generator())
+        if texts:
+            self._make(texts, torch.Generator())
 
     @property
     def configuration(self) -> Mapping[str, Any]:
-        """What it is made of, the documents with it."""
-        return {"targets": self.targets, "rank": self.rank, "alpha": self.alpha, "documents": list(self.place)}
+        """What it is made of, the names of the texts with it."""
+        return {"targets": self.targets, "rank": self.rank, "alpha": self.alpha, "texts": self._texts}
 
-    def hold(self, texts: Sequence[str], seed: int) -> None:
-        """Begin factors for `texts`, drawn under `seed`."""
-        self._make([name_of(text) for text in texts], torch.Generator().manual_seed(seed % 2**63))
+    def hold(self, texts: Sequence[Sequence[str]], seed: int) -> None:
+        """Begin a LoRA for each group of `texts`, drawn under `seed`; a text belongs to one group."""
+        names = [[name_of(text) for text in group] for group in texts]
+        self._make(names, torch.Generator().manual_seed(seed % 2**63))
         self.to(self._device)
 
     def refuses(self, texts: Sequence[str]) -> str | None:
@@ -51,8 +53,8 @@ class DocumentTable(nn.Module):
             return None
         start = " ".join(unknown.split())[:40]
         return (
-            f"The document {start!r} is none of the {len(self.place)} that this run distilled, and it can write for no "
-            "other: take a run of d2l, or distil this one."
+            f"The text {start!r} is none of the {len(self.place)} that this run trained adapters for, and it can write "
+            "for no other: take a run of a hypernetwork (d2l, t2l), or train with this text."
         )
 
     def write(self, base: Any, tokenizer: Any, texts: Sequence[str]) -> GeneratedAdapters:
@@ -74,15 +76,16 @@ class DocumentTable(nn.Module):
         """Looking up costs nothing."""
         return 0.0
 
-    def _make(self, names: Sequence[str], generator: torch.Generator) -> None:
-        self.place = {name: at for at, name in enumerate(dict.fromkeys(names))}
+    def _make(self, texts: Sequence[Sequence[str]], generator: torch.Generator) -> None:
+        self._texts = [list(group) for group in texts]
+        self.place = {name: at for at, group in enumerate(self._texts) for name in group}
         self.down, self.up = nn.ParameterList(), nn.ParameterList()
         for kind in self.kinds:
             for _ in kind.modules:
                 bound = 1 / math.sqrt(kind.inputs)
-                down = torch.empty(len(self.place), self.rank, kind.inputs).uniform_(-bound, bound, generator=generator)
+                down = torch.empty(len(texts), self.rank, kind.inputs).uniform_(-bound, bound, generator=generator)
                 self.down.append(nn.Parameter(down))
-                self.up.append(nn.Parameter(torch.zeros(len(self.place), kind.outputs, self.rank)))
+                self.up.append(nn.Parameter(torch.zeros(len(texts), kind.outputs, self.rank)))
 
 
 def name_of(text: str) -> str:
