@@ -54,6 +54,29 @@ def test_a_haystack_has_the_length_that_is_asked_for() -> None:
         load_task("facts", windows=-1)
 
 
+def test_facts_and_absent_questions_are_asked_for_in_numbers() -> None:
+    task = load_task("facts", level="F0", facts="1-4", absent=0.3)
+    documents = task.documents("val", 200)
+    told = [[item for item in one.items if item.data["answers"] != [corpus.UNKNOWN]] for one in documents]
+    assert {len(items) for items in told} == {1, 2, 3, 4}
+    share = sum(one.items[0].data["answers"] == [corpus.UNKNOWN] for one in documents) / len(documents)
+    assert share == pytest.approx(0.3, abs=0.1)
+    assert {len(one.items) for one in load_task("facts", level="F1", facts="3").documents("val", 10)} == {3}
+    of_level = load_task("facts", level="F0", facts="2", absent=0.0).items("val", 5)
+    assert [item.id for item in of_level] == [item.id for item in load_task("facts", level="F0").items("val", 5)]
+
+
+@pytest.mark.parametrize("facts", ["0", "4-1", "some", "1-101", "-3", "1 - 4"])
+def test_what_is_no_number_of_facts_is_refused(facts: str) -> None:
+    with pytest.raises(UserError, match="is no number of facts: give one from 1 to 100, or a range such as 1-4"):
+        load_task("facts", facts=facts)
+
+
+def test_a_share_is_a_share() -> None:
+    with pytest.raises(UserError, match=r"A share of 1.5 absent questions is not possible"):
+        load_task("facts", absent=1.5)
+
+
 def test_the_first_question_of_a_document_is_the_item() -> None:
     task = load_task("facts", level="F2")
     assert [document.items[0] for document in task.documents("val", 10)] == list(task.items("val", 10))
