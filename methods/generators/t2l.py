@@ -47,6 +47,6 @@ def encoder_refusal(encoder: str) -> str | None:
     if encoder == BASE or find_spec("sentence_transformers") is not None:
         return None
     return (
-        f"encoder={encoder} needs the package sentence-transformers (pip install sentence-transformers); encoder=base "
+        f"encoder={encoder} needs the package sentence-transformers (pip install 'beyondrl[encoders]'); encoder=base "
         "needs none"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -121,13 +122,14 @@ def test_heads_start_as_loras_do(size: Any, share: float) -> None:
         assert not up.any() if size == "L" else float(up.std()) == pytest.approx(bound / math.sqrt(3), rel=0.25)
 
 
-def test_the_layers_are_the_bases_own() -> None:
+def test_the_layers_are_the_bases_own(monkeypatch: pytest.MonkeyPatch) -> None:
     made = network("L", "q_proj,down_proj").model
     names = set(made.write(TEXTS[:1]).down)
     assert names == {f"model.layers.{n}.{m}" for n in range(3) for m in ("self_attn.q_proj", "mlp.down_proj")}
     task = load_task("instructions", level="seen")
     reason = refusal(load_method("t2l", targets="q_prj"), task, READER.reference())
     assert reason is not None and "no layer called 'q_prj'; there are down_proj" in reason
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)  # as if it were not installed
     reason = refusal(load_method("t2l", encoder="all-MiniLM-L6-v2"), task, READER.reference())
     assert reason is not None and "needs the package sentence-transformers" in reason
     reason = refusal(load_method("t2l"), load_task("countdown"), READER.reference())
