@@ -50,9 +50,14 @@ def p_value(p: float) -> str:
 
 
 def setting(value: object) -> str:
-    """A parameter's value, floats with three significant digits."""
+    """A parameter's value, floats with three significant digits; of a list its parts: `countdown level L2, words`."""
     if isinstance(value, float) and not isinstance(value, bool) and math.isfinite(value):
         return f"{value:.3g}"
+    if isinstance(value, list):
+        return ", ".join(map(setting, value))
+    if isinstance(value, dict):
+        rest = [f"{key} {setting(part)}" for key, part in value.items() if key != "name"]
+        return " ".join([*([setting(value["name"])] if "name" in value else []), *rest])
     return str(value)
 
 
