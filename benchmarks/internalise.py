@@ -215,7 +215,7 @@ class Bench:
     def _seconds(self, work: Callable[[], Any]) -> float:
         """What the second call of `work` takes."""
         work()
-        return _timed(work)
+        return timed(work)
 
 
 def kv_bytes_per_token(config: Any, size: int) -> int:
@@ -232,13 +232,13 @@ def _alternate(ways: dict[str, Way], repeats: int) -> dict[str, float]:
     for number in range(repeats + 1):
         for name, (context, work) in ways.items():
             with context():
-                taken = _timed(work)
+                taken = timed(work)
             if number:  # the first round warms up
                 seconds[name].append(taken)
     return {name: statistics.median(found) for name, found in seconds.items()}
 
 
-def _timed(work: Callable[[], Any]) -> float:
+def timed(work: Callable[[], Any]) -> float:
     """Seconds of the processor's one thread, or of the wall where there is a GPU to wait for."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
