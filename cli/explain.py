@@ -20,8 +20,12 @@ def explain(
 ) -> None:
     """What a method is: its paper, parts, needs, settings and ranges, the tasks it can train on, its relatives."""
     from cli.listing import parameter_row
+    from harness.errors import UserError
     from harness.explanation import explain as put_together
+    from harness.registry import methods, tasks
 
+    if method in tasks() and method not in methods():
+        raise UserError(f"{method!r} is a task: beyondrl list {method} says what it is and takes.")
     found = put_together(method)
     settings = [parameter_row(one) for one in found.parameters]
     if json:

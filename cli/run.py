@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from harness.spec import Retention, RunSpec
     from sweeps.jobs import Jobs
 
+_ITEMS = 200
 _BUDGET, _EVALUATION = "Budget (at least one; whichever is reached first)", "Evaluation"
 
 
@@ -45,7 +46,9 @@ def run(
     rollouts: Annotated[int | None, typer.Option(help="Completions sampled.", rich_help_panel=_BUDGET)] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser updates.", rich_help_panel=_BUDGET)] = None,
     split: Annotated[str, typer.Option(help="val or test.", rich_help_panel=_EVALUATION)] = "val",
-    items: Annotated[int, typer.Option(help="Questions.", rich_help_panel=_EVALUATION)] = 200,
+    items: Annotated[
+        int | None, typer.Option(help="Questions; 200, or all of fewer.", rich_help_panel=_EVALUATION)
+    ] = None,
     samples: Annotated[int, typer.Option(help="Completions a question.", rich_help_panel=_EVALUATION)] = 1,
     temperature: Annotated[float, typer.Option(help="0 is greedy.", rich_help_panel=_EVALUATION)] = 0.0,
     top_p: Annotated[float, typer.Option(help="Nucleus.", rich_help_panel=_EVALUATION)] = 1.0,
@@ -54,7 +57,9 @@ def run(
         str | None, typer.Option(help="hf or vllm; vllm by itself with CUDA and vLLM.", rich_help_panel=_EVALUATION)
     ] = None,
     curve_points: Annotated[int, typer.Option(help="Points on val.", rich_help_panel=_EVALUATION)] = 4,
-    curve_items: Annotated[int, typer.Option(help="Questions a point.", rich_help_panel=_EVALUATION)] = 100,
+    curve_items: Annotated[
+        int | None, typer.Option(help="Questions a point; 100, or all of fewer.", rich_help_panel=_EVALUATION)
+    ] = None,
     retention: Annotated[
         str | None, typer.Option(help="Probes to score before and after: lab, standard.", rich_help_panel=_EVALUATION)
     ] = None,
@@ -79,14 +84,14 @@ def run(
     }
     evaluation = {
         "split": split,
-        "items": items,
+        **({} if items is None else {"items": items}),
         "samples": samples,
         "temperature": temperature,
         "top_p": top_p,
         "max_new_tokens": max_new_tokens,
         "engine": engine or default_engine(),
         "curve_points": curve_points,
-        "curve_items": curve_items,
+        **({} if curve_items is None else {"curve_items": curve_items}),
         "retention": _retention(retention),
     }
     given_data = {} if data is None else {"data": data}
@@ -128,11 +133,13 @@ def _spec(
 
     from harness.control import as_control
     from harness.models import load_model
-    from harness.plan import check_evaluation, control_refusal, lacking, refusal, training_refusal
+    from harness.plan import check_evaluation, control_refusal, items_there, lacking, refusal, training_refusal
     from harness.registry import find_method, find_task
     from harness.spec import Budget, EvaluationProtocol, RunSpec
     from harness.training import read_training
 
+    if task.endswith((".jsonl", ".json", ".csv", ".parquet")):
+        raise UserError(f"A file is no task of its own: --task jsonl --data {shlex.quote(task)}.")
     method_entry, task_entry = find_method(method), find_task(task)
     resolved, resolved_task = method_entry.resolve(parameters), task_entry.resolve(task_parameters)
     reference = load_model(model).reference()
@@ -142,7 +149,7 @@ def _spec(
     if reason is not None:
         raise UserError(reason)
     try:
-        limits, protocol = Budget(**budget), EvaluationProtocol(**evaluation)
+        limits, protocol = Budget(**budget), EvaluationProtocol(**{"items": _ITEMS, **evaluation})
     except ValidationError as error:
         first = error.errors()[0]
         option = "--" + "-".join(map(str, first["loc"])).replace("_", "-") if first["loc"] else "evaluation"
@@ -156,6 +163,10 @@ def _spec(
     reason = training_refusal(pipeline, options, protocol) or control_refusal(pipeline, kind)
     if reason is not None:
         raise UserError(f"{method}: {reason}")
+    there = {} if "items" in evaluation else {"items": items_there(task_instance, protocol.split, protocol.items)}
+    if protocol.curve_points and "curve_items" not in evaluation:
+        there["curve_items"] = items_there(task_instance, "val", protocol.curve_items)
+    protocol = protocol.model_copy(update=there)
     check_evaluation(task_instance, protocol)
     reason = lacking(pipeline, task_instance)
     if reason is not None:

@@ -31,7 +31,8 @@ class Pruned(Exception):
 def unknown(kind: str, name: object, known: Iterable[str], listing: str | None = None) -> UserError:
     """The error for a name nobody has: nearest match first, then where to look."""
     names = sorted(known)
-    near = get_close_matches(str(name), names, n=1, cutoff=0.5)
+    folded = {one.casefold(): one for one in names}
+    near = [folded[one] for one in get_close_matches(str(name).casefold(), folded, n=1, cutoff=0.5)]
     if near:
         hint = f" Did you mean {near[0]!r}?"
     elif names:

@@ -108,17 +108,32 @@ def lacking(pipeline: Pipeline, task: Task) -> str | None:
 def check_evaluation(task: Task, evaluation: EvaluationProtocol) -> None:
     """Raise UserError, before anything is trained, if the task or the engines cannot score by this protocol."""
     check_engine(evaluation.engine)
-    wanted = [(evaluation.split, evaluation.items)]
+    wanted = [("items", evaluation.split, evaluation.items)]
     if evaluation.curve_points:
-        wanted.append(("val", evaluation.curve_items))
+        wanted.append(("curve_items", "val", evaluation.curve_items))
     for probe in protocol_probes(evaluation):
         there = len(find_task(probe.task.name).create(**probe.task.parameters).items(probe.split, probe.items))
         if there < probe.items:
             raise UserError(f"The probe {probe.label!r} has {there} {probe.split} items, {probe.items} were asked for.")
-    for split, count in wanted:
-        there = len(task.items(split, count))
+    for key, split, count in wanted:
+        task.items(split, 1)  # a mistake in the data is told as it is
+        try:
+            there = len(task.items(split, count))
+        except UserError as error:
+            raise UserError(f"{key}: {error}") from None
         if there < count:
             raise UserError(f"{task.name} has {there} {split} items, {count} were asked for: ask for fewer.")
+
+
+def items_there(task: Task, split: str, count: int) -> int:
+    """`count`, or how many items the split has where they are fewer; reads the task's data.
+
+    For numbers that nobody asked for. Where there is nothing at all it is `count`, which is then refused.
+    """
+    try:
+        return len(task.items(split, count)) or count
+    except UserError:
+        return min(count, len(task.items(split))) or count
 
 
 def protocol_probes(evaluation: EvaluationProtocol) -> tuple[Probe, ...]:

@@ -236,6 +236,11 @@ def find_method(name: str) -> Entry[Pipeline]:
 def find_plain_method(name: str) -> Entry[Pipeline]:
     """The method that is registered as `name`; UserError with the nearest match otherwise."""
     if name not in methods():
+        if name in components("parameterisations"):
+            raise UserError(
+                f"No method is called {name!r}: it is where an update lives, and any method that trains goes over it, "
+                f"for example {name}+sft (beyondrl list parameterisations)."
+            )
         raise unknown("method", name, methods(), "beyondrl list methods")
     return _METHODS[name]
 

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.models import load_model
 from harness.record import RunDirectory
 from harness.spec import RunSpec
 from harness.sweep_record import Arm as ArmRecord
@@ -19,6 +20,10 @@ from sweeps.resolve import Arm, Sweep
 
 DISCORDANCE = 0.30
 """Assumed share of questions that two methods answer differently (one right, the other wrong)."""
+_SMALL = 100_000_000
+"""Parameters below which the methods' own steps, found on models of half a billion and more, are too short to learn."""
+_STEPS = ("learning_rate", "sigma")
+"""Settings that a small model needs larger."""
 _POWER = 2.8
 """1.96 + 0.84: a difference of so many standard errors is found at the 5% level with probability 80%."""
 
@@ -54,6 +59,10 @@ class SweepPlan:
     detectable: tuple[float, float]
     """Smallest difference in accuracy: if seeds are independent samples of questions, and if they repeat each other."""
     detectable_formula: str
+    scored: str
+    """Numbers of items, for people."""
+    short_steps: tuple[str, ...] = ()
+    """On a small model: arms whose steps are still looked for where large models have theirs."""
 
 
 def make_plan(sweep: Sweep, runs: Path) -> SweepPlan:
@@ -72,7 +81,30 @@ def make_plan(sweep: Sweep, runs: Path) -> SweepPlan:
         runs_left=sum(arm.runs_left for arm in arms),
         detectable=(low, high),
         detectable_formula=formula,
+        scored=_scored(sweep),
+        short_steps=_short_steps(sweep),
     )
+
+
+def _short_steps(sweep: Sweep) -> tuple[str, ...]:
+    choices = {choice.label: choice for choice in sweep.file.methods}
+    found = tuple(
+        arm.label
+        for arm in sweep.arms
+        if any(name in _STEPS and name not in choices[arm.label].search for name in arm.tunable)
+    )
+    return found if found and load_model(sweep.model.name).parameters < _SMALL else ()
+
+
+def _scored(sweep: Sweep) -> str:
+    """What final runs, trials and points of the curve are scored on."""
+    file = sweep.file
+    parts = [f"a final run on {file.final.items} {file.final.on} items"]
+    if any(arm.trials for arm in sweep.arms):
+        parts.append(f"a trial on {file.tune.items} {file.tune.on} items")
+    if file.evaluation.curve_points:
+        parts.append(f"each of {file.evaluation.curve_points} points of the curve on {file.evaluation.curve_items}")
+    return ", ".join(parts)
 
 
 def detectable_difference(seeds: int, items: int) -> tuple[float, float, str]:

@@ -39,6 +39,13 @@ def plan_table(plan: SweepPlan) -> Iterator[RenderableType]:
         if arm.unused and arm.untuned != "no training":
             names = " and ".join(name.replace("_", " ") for name in arm.unused)
             yield Text(f"{arm.method} goes without {names}: it trains without a gradient")
+    yield Text(f"scored: {plan.scored}")
+    if plan.short_steps:
+        yield Text(
+            f"short steps: {', '.join(plan.short_steps)} would look for learning rate or sigma where models of half a "
+            "billion parameters have theirs; one this small learns little there, give it a search range as "
+            "sweeps/quickstart.yaml does"
+        )
     best, worst = plan.detectable
     yield Text(
         f"smallest difference it can detect: {100 * best:.1f} to {100 * worst:.1f} points of accuracy "

@@ -15,11 +15,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from harness.contracts import Control, Pipeline
+from harness.contracts import Control, Pipeline, Task
 from harness.document import Document, Place
 from harness.errors import UserError
 from harness.parameters import Parameter
-from harness.plan import check_evaluation, control_refusal, lacking, refusal, training_refusal, unused_options
+from harness.plan import (
+    check_evaluation,
+    control_refusal,
+    items_there,
+    lacking,
+    refusal,
+    training_refusal,
+    unused_options,
+)
 from harness.registry import Entry, find_method, find_task
 from harness.spec import Component, EvaluationProtocol, ModelReference, Retention, RunSpec
 from harness.sweep_record import Refusal
@@ -131,6 +139,7 @@ def resolve(file: SweepFile, document: Document, model: ModelReference) -> Sweep
         entry = find_task(file.task.name)
         component = entry.resolve(file.task.parameters)
         task = entry.create(**file.task.parameters)
+        file = _with_items_there(file, task)
     arms, refused = [], []
     for position, choice in enumerate(file.methods):
         with _at(document, ("methods", position)):
@@ -158,6 +167,19 @@ def resolve(file: SweepFile, document: Document, model: ModelReference) -> Sweep
         with _at(document, (key,) if key in document.data else ()):
             check_evaluation(task, protocol)
     return sweep
+
+
+def _with_items_there(file: SweepFile, task: Task) -> SweepFile:
+    """The sweep with numbers of items that its author left open cut to what the task has."""
+    final, tune, evaluation = file.final, file.tune, file.evaluation
+    if "items" not in final.model_fields_set:
+        final = final.model_copy(update={"items": items_there(task, final.on, final.items)})
+    if "items" not in tune.model_fields_set and tune.trials:
+        tune = tune.model_copy(update={"items": items_there(task, tune.on, tune.items)})
+    if "curve_items" not in evaluation.model_fields_set and evaluation.curve_points:
+        there = items_there(task, "val", evaluation.curve_items)
+        evaluation = evaluation.model_copy(update={"curve_items": there})
+    return file.model_copy(update={"final": final, "tune": tune, "evaluation": evaluation})
 
 
 def _arm(choice: MethodChoice, file: SweepFile) -> Arm:

@@ -100,6 +100,8 @@ class Fixed:
         if split not in self.splits:
             raise unknown(f"split of {self.task}", split, self.splits)
         found = self.splits[split]
+        if n and not found and split in ("val", "test"):
+            raise UserError(f"{self.task} has no {split} items in its data: add some, or score another split.")
         if split in ("val", "test") and n is not None and n > len(found):
             raise UserError(f"{self.task} has {len(found)} {split} items, {n} were asked for: ask for fewer.")
         return list(found[:n])

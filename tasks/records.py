@@ -16,6 +16,12 @@ from harness.errors import UserError
 
 _IDS = ("id", "unique_id")
 """Columns that name a record."""
+_TABLES = {
+    ".csv": "read_csv('{name}', dtype=str)",
+    ".tsv": "read_csv('{name}', dtype=str, sep=chr(9))",
+    ".parquet": "read_parquet('{name}')",
+}
+"""How pandas reads what is no JSONL; as text, so that 007 stays what it is."""
 
 
 class Record(NamedTuple):
@@ -39,6 +45,7 @@ def read_jsonl(path: Path, columns: Mapping[str, type | tuple[type, ...]] | None
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"The data file {path} cannot be read: {error.strerror}.") from None
+    _refuse_other_formats(path, content)
     records = []
     for number, raw in enumerate(content.split(b"\n"), start=1):
         if not raw.strip():
@@ -77,6 +84,20 @@ def refuse_duplicates(records: Iterable[Record], ids: Iterable[str], column: str
         seen[identity] = record
 
 
+def _refuse_other_formats(path: Path, content: bytes) -> None:
+    """UserError with the command that converts it, for a table or for one JSON list of all rows."""
+    if path.suffix in _TABLES:
+        read = _TABLES[path.suffix].format(name=path.name)
+        to = f"to_json('{path.stem}.jsonl', orient='records', lines=True, force_ascii=False)"
+        raise UserError(f'{path} is no JSONL; convert it: python -c "import pandas; pandas.{read}.{to}".')
+    if content.lstrip()[:1] == b"[":
+        command = f"import json; [print(json.dumps(row)) for row in json.load(open('{path.name}'))]"
+        raise UserError(
+            f"{path} holds one JSON list, and JSONL has one object a line; convert it: "
+            f'python -c "{command}" > rows.jsonl.'
+        )
+
+
 def _parse(path: Path, number: int, raw: bytes) -> dict[str, Any]:
     value = _value(path, number, raw, "; each line holds one JSON object")
     if not isinstance(value, dict):
@@ -98,7 +119,8 @@ def _value(path: Path, line: int, raw: bytes, rule: str) -> Any:
         half = f"\\u{ord(error.object[error.start]):x}"
         raise UserError(f"{path}, line {line}: {half} is half a character; write both halves, or UTF-8.") from None
     except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {line + error.lineno - 1}: not JSON ({error.msg}){rule}.") from None
+        more = "; is there a comma after the object?" if raw.rstrip().endswith(b"},") else ""
+        raise UserError(f"{path}, line {line + error.lineno - 1}: not JSON ({error.msg}){rule}{more}.") from None
     except RecursionError:
         raise UserError(f"{path}, line {line}: not JSON (nested too deeply){rule}.") from None
     except _NoNumber as error:

@@ -23,7 +23,7 @@ def blocks(language: str) -> list[str]:
 
 
 def run(*command: str, folder: Path) -> str:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -57,6 +57,20 @@ def test_the_sweep_file_is_one(tmp_path: Path) -> None:
     file.write_text(blocks("yaml")[0])
     parsed, _ = read_sweep(file)
     assert parsed.name == "my" and len(parsed.final.seeds) == 5
+
+
+def test_the_sweep_on_own_questions_is_planned(tmp_path: Path) -> None:
+    """As a newcomer has it: the file, rows like the one shown, and nothing asked of their number."""
+    (tmp_path / "sums.yaml").write_text(blocks("yaml")[1])
+    shown = re.search(r'^    (\{"question".*\})$', TEXT, re.MULTILINE)
+    assert shown is not None
+    rows = [shown[1].replace("17", str(number)).replace("42", str(number + 25)) for number in range(300)]
+    (tmp_path / "sums.jsonl").write_text("\n".join(rows))
+    plan = json.loads(run(BEYONDRL, "sweep", "sums.yaml", "--dry-run", "--json", folder=tmp_path))
+    assert plan["runs"] == 13 and not plan["refused"] and not plan["short_steps"]
+    assert re.fullmatch(
+        r"a final run on \d\d test items, a trial on \d\d val items, each of 4 .* on \d\d", plan["scored"]
+    )
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)]+)\)", TEXT))

@@ -6,7 +6,8 @@
     messages                    a conversation that ends with the assistant's turn
     instruction, input, output  Alpaca's columns; input may be empty
 
-A prompt is text or messages. An `id` column is checked for repetitions.
+A prompt is text or messages. An `id` column is checked for repetitions. `Columns` gives the first of these kinds, and
+the prompt of preferences, other names.
 """
 
 from __future__ import annotations
@@ -17,7 +18,29 @@ from harness.contracts import Message
 from tasks.records import Record
 
 _ROLES = ("system", "user", "assistant")
-_WAYS = "prompt and answer; prompt, chosen and rejected; messages; or instruction and output"
+_WAYS = (
+    "prompt and answer; prompt, chosen and rejected; messages; or instruction and output; other names for prompt and "
+    "answer are told by prompt_column and answer_column"
+)
+
+
+class Columns(NamedTuple):
+    """The user's own names of the question and of its answer; None where they are the usual ones."""
+
+    prompt: str | None = None
+    answer: str | None = None
+
+    @property
+    def asked(self) -> str:
+        return self.prompt or "prompt"
+
+    @property
+    def gold(self) -> str:
+        return self.answer or "answer"
+
+
+USUAL = Columns()
+"""The field's names."""
 
 
 class Row(NamedTuple):
@@ -38,32 +61,33 @@ class Row(NamedTuple):
         return f"{said}\n{self.context}" if self.context else said
 
 
-def read_row(record: Record) -> Row:
+def read_row(record: Record, columns: Columns = USUAL) -> Row:
     """The row of a record; UserError with its file and line for what is wrong with it."""
-    data = record.data
-    if "messages" in data:
+    data, named = record.data, columns != USUAL
+    if "messages" in data and not named:
         *asked, last = _messages(record, "messages", data["messages"], ending="assistant")
         return Row(record, asked, [last["content"]])
-    if "chosen" in data or "rejected" in data:
-        return _preference(record)
-    if "instruction" in data:
+    if ("chosen" in data or "rejected" in data) and columns.answer is None:
+        return _preference(record, columns)
+    if "instruction" in data and not named:
         context = _text(record, "input") if data.get("input") else None
         return Row(record, _user(_text(record, "instruction")), [_text(record, "output")], context=context)
-    if "prompt" not in data:
+    if columns.asked not in data:
         there = ", ".join(sorted(data)) or "none"
-        raise record.fail(f"no column 'prompt' (there is: {there}); a row has {_WAYS}")
-    messages = _prompt(record)
+        raise record.fail(f"no column {columns.asked!r} (there is: {there}); a row has {_WAYS}")
+    messages = _prompt(record, columns)
     completion = _last_turn(record, "completion") if "completion" in data else None
-    if "answer" not in data:
-        if completion is None:
-            raise record.fail(f"no column 'answer' beside the prompt; a row has {_WAYS}")
+    if columns.gold not in data:
+        if completion is None or columns.answer is not None:
+            there = ", ".join(sorted(data))
+            raise record.fail(f"no column {columns.gold!r} beside the prompt (there is: {there}); a row has {_WAYS}")
         return Row(record, messages, [completion])
-    return Row(record, messages, _answers(record), completion)
+    return Row(record, messages, _answers(record, columns.gold), completion)
 
 
-def _preference(record: Record) -> Row:
-    if "prompt" in record.data:
-        messages = _prompt(record)
+def _preference(record: Record, columns: Columns) -> Row:
+    if columns.asked in record.data or columns.prompt is not None:
+        messages = _prompt(record, columns)
     else:
         both = [_messages(record, name, record.data.get(name), ending="assistant") for name in ("chosen", "rejected")]
         if both[0][:-1] != both[1][:-1]:
@@ -75,10 +99,10 @@ def _preference(record: Record) -> Row:
     return Row(record, messages, [chosen], rejected=rejected)
 
 
-def _prompt(record: Record) -> list[Message]:
-    if isinstance(record.data["prompt"], list):
-        return _messages(record, "prompt", record.data["prompt"], ending="user")
-    return _user(_text(record, "prompt"))
+def _prompt(record: Record, columns: Columns) -> list[Message]:
+    if isinstance(record.data.get(columns.asked), list):
+        return _messages(record, columns.asked, record.data[columns.asked], ending="user")
+    return _user(_text(record, columns.asked))
 
 
 def _user(text: str) -> list[Message]:
@@ -94,14 +118,14 @@ def _text(record: Record, name: str) -> str:
     return value
 
 
-def _answers(record: Record) -> list[str]:
-    value = record.data["answer"]
+def _answers(record: Record, name: str) -> list[str]:
+    value = record.data[name]
     values = value if isinstance(value, list) else [value]
     if not values:
-        raise record.fail("column 'answer' is an empty list")
+        raise record.fail(f"column {name!r} is an empty list")
     for one in values:
         if isinstance(one, bool) or not isinstance(one, str | int | float) or not str(one).strip():
-            raise record.fail(f"column 'answer' holds {one!r:.80}, not text or a number")
+            raise record.fail(f"column {name!r} holds {one!r:.80}, not text or a number")
     return [str(one) for one in values]
 
 

@@ -20,7 +20,7 @@ from harness.errors import UserError, unknown
 from harness.parameters import DataPath
 from harness.registry import task
 from tasks.graders import Name, Settings, make_grader
-from tasks.own.rows import Row, read_row
+from tasks.own.rows import Columns, Row, read_row
 from tasks.own.templates import STOPS, Template, render
 from tasks.pool import Fixed, content_id, split_of
 from tasks.records import read_jsonl, refuse_duplicates
@@ -38,9 +38,10 @@ class Own:
     name: str
     version: int
 
-    def __new__(cls, data: str | None = None, grader: str | None = None, **_: Any) -> Own:
+    def __new__(cls, data: str | None = None, grader: str | None = None, **given: Any) -> Own:
         """Preferences without a grader are a task of their own kind."""
-        preferences = data is not None and grader is None and _is_preferences(Path(data))
+        columns = Columns(given.get("prompt_column"), given.get("answer_column"))
+        preferences = data is not None and grader is None and _is_preferences(Path(data), columns)
         return super().__new__(Preferred if preferences else Own)
 
     def __init__(
@@ -59,13 +60,16 @@ class Own:
         judge_key: Annotated[str | None, "grader judge: environment variable that holds its key"] = None,
         max_new_tokens: Annotated[int, Field(ge=1), "most tokens of an answer"] = 256,
         stop: Annotated[str | None, "where an answer ends; the template's own end if not given"] = None,
+        prompt_column: Annotated[str | None, "your name of the column with the question; prompt"] = None,
+        answer_column: Annotated[str | None, "your name of the column with the answer; answer"] = None,
     ) -> None:
+        self.columns = Columns(prompt_column, answer_column)
         self.data, self.template, self.system, self.reward = data, template, system, reward
         self.max_new_tokens = max_new_tokens
         self.stop = stop if stop is not None else STOPS[template]
         self.grader = make_grader(grader or "exact", Settings(pattern, threshold, judge_url, judge_model, judge_key))
         self.offers: frozenset[Offer] = frozenset({"demonstrations", "verifier"})
-        if data is not None and _is_preferences(Path(data)):
+        if data is not None and _is_preferences(Path(data), self.columns):
             self.offers |= {"preferences"}
         self._read: Fixed | None = None
 
@@ -105,7 +109,7 @@ class Own:
         rows: list[tuple[Row, str]] = []
         for name, file in files.items():
             for record in read_jsonl(file):
-                row = read_row(record)
+                row = read_row(record, self.columns)
                 rows.append((row, split_of("jsonl", row.question, shares) if name in ("file", "train") else name))
         _check(rows)
         found: dict[str, list[Item]] = {split: [] for split in SPLITS}
@@ -173,7 +177,11 @@ def _files(place: Path) -> dict[str, Path]:
         return {"file": place}
     found = {split: place / f"{split}.jsonl" for split in SPLITS if (place / f"{split}.jsonl").exists()}
     if not found:
-        raise UserError(f"{place} holds no train.jsonl, val.jsonl or test.jsonl.")
+        there = ", ".join(sorted(path.name for path in place.iterdir())[:5]) or "nothing"
+        raise UserError(
+            f"{place} holds no train.jsonl, val.jsonl or test.jsonl (there is: {there}): give the files these names, "
+            "or give one file, which is split."
+        )
     return found
 
 
@@ -197,7 +205,7 @@ def _identity(row: Row) -> str:
     return content_id("jsonl", row.question, *((*row.answers, row.rejected) if row.rejected is not None else ()))
 
 
-def _is_preferences(place: Path) -> bool:
+def _is_preferences(place: Path, columns: Columns) -> bool:
     """By the first row alone; all are read, and must be of one kind, with the items."""
     file = next(iter(_files(place).values()))
-    return read_row(read_jsonl(file)[0]).rejected is not None
+    return read_row(read_jsonl(file)[0], columns).rejected is not None

@@ -31,6 +31,13 @@ SWEEP = "model: lab\ntask: toy-task\nmethods: [toy-rate]\nbudget: {steps: 5}\n"
         (("list", "toy-rote"), "Did you mean 'toy-rate'?"),
         (("run", "--method", "toy-rote", "--task", "toy-task"), "Did you mean 'toy-rate'? (beyondrl list methods)"),
         (("run", "--method", "toy-rate", "--task", "toy-tusk"), "Did you mean 'toy-task'? (beyondrl list tasks)"),
+        (("run", "--method", "TOY-RATE", "--task", "toy-task"), "Did you mean 'toy-rate'?"),
+        (
+            ("run", "--method", "lora", "--task", "toy-task"),
+            "any method that trains goes over it, for example lora+sft",
+        ),
+        (("run", "--method", "toy-rate", "--task", "my.jsonl"), "--task jsonl --data my.jsonl"),
+        (("explain", "toy-task"), "'toy-task' is a task: beyondrl list toy-task"),
         ((*RUN, "--model", "labb"), "Did you mean 'lab'?"),
         ((*RUN, "-p", "rnk=2"), "No parameter of method 'toy-rate' is called 'rnk'. Did you mean 'rank'?"),
         ((*RUN, "-p", "rank=low"), "rank='low' is not possible"),

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import pytest
+
+from harness.errors import UserError
+from harness.models import load_model
 from harness.plan import pairs
+from sweeps.file import read_sweep
 from sweeps.plan import make_plan
 from sweeps.plan_table import plan_table
+from sweeps.resolve import Sweep, resolve
 from tests.sweeps.conftest import MakeSweep
 
 
@@ -67,6 +74,47 @@ def test_trials_see_val_and_final_runs_see_test(make_sweep: MakeSweep) -> None:
         (7, "test", 500),
         (8, "test", 500),
     ]
+
+
+def test_numbers_of_items_that_nobody_asked_for_are_cut_to_what_there_is(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    rows = [json.dumps({"prompt": f"{number}?", "answer": str(number)}) for number in range(60)]
+    for split, part in (("train", rows[:30]), ("val", rows[30:37]), ("test", rows[37:])):
+        (data / f"{split}.jsonl").write_text("\n".join(part))
+    text = f"model: lab\ntask: {{name: jsonl, data: {data}}}\nmethods: [sft]\nbudget: {{steps: 5}}\n"
+
+    def planned(more: str = "") -> Sweep:
+        (tmp_path / "own.yaml").write_text(text + more)
+        return resolve(*read_sweep(tmp_path / "own.yaml"), load_model("lab").reference())
+
+    sweep = planned("tune: {trials: 2}\n")
+    assert (sweep.final_evaluation.items, sweep.tune_evaluation.items, sweep.final_evaluation.curve_items) == (23, 7, 7)
+    plan = make_plan(sweep, tmp_path / "runs")
+    assert plan.scored == ("a final run on 23 test items, a trial on 7 val items, each of 4 points of the curve on 7")
+    assert sweep.identity == planned("tune: {trials: 2, items: 7}\nfinal: {items: 23}\n").identity
+    for more, said in (
+        ("final: {items: 24}\n", r"line 5: items: jsonl has 23 test items, 24 were asked for: ask for fewer\."),
+        ("evaluation: {curve_items: 8}\n", r"curve_items: jsonl has 7 val items, 8 were asked for"),
+    ):
+        with pytest.raises(UserError, match=said):
+            planned(more)
+    (data / "test.jsonl").unlink()
+    with pytest.raises(UserError, match="jsonl has no test items in its data"):
+        planned()
+
+
+def test_a_small_model_under_large_models_ranges_is_told(tmp_path: Path) -> None:
+    text = "model: lab\ntask: {name: countdown, level: L2}\nbudget: {steps: 5}\nmethods:\n"
+    moved = "{low: 1.0e-3, high: 2.0e-3, start: 1.0e-3}"
+    for methods, told in (
+        ("  - base\n  - sft\n  - es\n", ("sft", "es")),
+        (f"  - {{name: sft, search: {{learning_rate: {moved}}}}}\n  - {{name: dpo, learning_rate: 1.0e-4}}\n", ()),
+    ):
+        (tmp_path / "s.yaml").write_text(text + methods)
+        plan = make_plan(resolve(*read_sweep(tmp_path / "s.yaml"), load_model("lab").reference()), tmp_path / "runs")
+        assert plan.short_steps == told
+        assert any("look for learning rate" in str(line) for line in plan_table(plan)) == bool(told)
 
 
 TRAINING = "training: {accumulation: 2, early_stopping: 1}\n"

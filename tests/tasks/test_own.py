@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -186,6 +189,7 @@ def test_chatml_is_the_labs_own_template(tmp_path: Path) -> None:
 GOOD = {"prompt": "p", "answer": "a"}
 BAD: list[tuple[Any, str]] = [
     ("{", r"line 2: not JSON"),
+    ('{"prompt": "q", "answer": "a"},', r"line 2: not JSON .*comma after the object\?"),
     ('{"prompt": "q", "answer": NaN}', r"line 2: not JSON \(NaN is no number\)"),
     ('{"prompt": "q", "answer": ' + "9" * 5000 + "}", r"line 2: not JSON \(a number of too many digits\)"),
     ('{"prompt": "q\\ud800", "answer": "a"}', r"line 2: .ud800 is half a character"),
@@ -210,6 +214,58 @@ BAD: list[tuple[Any, str]] = [
 ]
 
 
+def test_columns_of_any_name(tmp_path: Path) -> None:
+    columns = {"prompt_column": "question", "answer_column": "gold"}
+    task, item = only(tmp_path, {"question": "What is two and two?", "gold": 4, "messages": 1}, **columns)
+    assert task.prompt(item) == [USER] and task.demonstration(item) == "4"
+    usual, same = only(tmp_path, {"prompt": "What is two and two?", "answer": 4})
+    assert item.id == same.id and usual.prompt(same) == [USER]
+    task, item = only(tmp_path, {"q": "What is two and two?", "answer": ["Four.", "4"]}, prompt_column="q")
+    assert task.grade(item, "4").correct
+    pair = {"q": "What is two and two?", "chosen": "Four.", "rejected": "Five."}
+    task, item = only(tmp_path, pair, prompt_column="q")
+    assert isinstance(task, LikelihoodTask) and task.prompt(item) == [USER]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"question": "q", "gold": "a"}, r"no column 'ask' \(there is: gold, question\).* prompt_column"),
+        ({"ask": "q", "answer": "a"}, r"no column 'gold' beside the prompt \(there is: answer, ask\)"),
+        ({"ask": "q", "gold": None}, r"column 'gold' holds None"),
+        ({"ask": " ", "gold": "a"}, r"column 'ask' holds ' '"),
+        ({"ask": [USER, TURN], "gold": "a"}, r"ask ends with the turn of the assistant"),
+    ],
+)
+def test_bad_rows_are_told_in_the_users_names(tmp_path: Path, row: dict[str, Any], message: str) -> None:
+    write(tmp_path / "test.jsonl", row)
+    with pytest.raises(UserError, match=rf"test\.jsonl, line 1: {message}"):
+        load_task("jsonl", data=str(tmp_path), prompt_column="ask", answer_column="gold").items("test", 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("my.csv", "prompt,answer\nq,007\n", r"my\.csv is no JSONL; convert it: (python -c .*)\."),
+        ("my.json", json.dumps([{"prompt": "q", "answer": "007"}], indent=1), r"one JSON list.* it: (python -c .*)\."),
+    ],
+)
+def test_other_formats_are_told_with_the_command_that_converts_them(
+    tmp_path: Path, name: str, content: str, message: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=message) as error:
+        load_task("jsonl", data=str(tmp_path / name))
+    said = re.search(message, str(error.value))
+    assert said is not None
+    subprocess.run(said[1].replace("python", sys.executable, 1), shell=True, cwd=tmp_path, check=True)
+    (made,) = tmp_path.glob("*.jsonl")
+    ((item,),) = [
+        found for split in ("train", "val", "test") if (found := load_task("jsonl", data=str(made)).items(split))
+    ]
+    assert item.data["answers"] == ["007"]
+
+
 @pytest.mark.parametrize(("row", "message"), BAD)
 def test_bad_rows_are_named_by_file_and_line(tmp_path: Path, row: Any, message: str) -> None:
     write(tmp_path / "test.jsonl", GOOD, row)
@@ -220,7 +276,8 @@ def test_bad_rows_are_named_by_file_and_line(tmp_path: Path, row: Any, message: 
 def test_bad_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="-t data=FILE"):
         load_task("jsonl").items("test", 1)
-    with pytest.raises(UserError, match="holds no train"):
+    (tmp_path / "training.jsonl").write_text("")
+    with pytest.raises(UserError, match=r"holds no train\.jsonl.* \(there is: training\.jsonl\)"):
         load_task("jsonl", data=str(tmp_path))
     (tmp_path / "test.jsonl").write_bytes(b'{"prompt": "\xff", "answer": "a"}\n')
     with pytest.raises(UserError, match=r"test\.jsonl, line 1: not UTF-8"):
@@ -405,6 +462,8 @@ def test_a_busy_judge_is_asked_again_and_a_missing_one_stops_the_run(judged: Cal
 def test_a_method_without_anything_to_learn_from_is_refused_beforehand(tmp_path: Path) -> None:
     write(tmp_path / "test.jsonl", GOOD)
     task = load_task("jsonl", data=str(tmp_path))
+    with pytest.raises(UserError, match="jsonl has no val items in its data: add some"):
+        task.items("val", 1)
     assert lacking(load_method("base"), task) is None
     for name in ("sft", "grpo", "es"):
         assert lacking(load_method(name), task) == "jsonl has no train items, training needs 1 or more."
