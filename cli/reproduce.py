@@ -18,6 +18,8 @@ def reproduce(
     key: Annotated[str | None, typer.Argument(help="A recipe; without one, all of them are listed.")] = None,
     lab: Annotated[bool, typer.Option("--lab", help="The twin that runs on two cores.")] = False,
     model: Annotated[str | None, typer.Option("--model", help="One of the paper's models; default: the first.")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="Data that the paper's setting needs from you.")] = None,
+    price: Annotated[str | None, typer.Option("--price", help="Of a device-hour: 2.50, or '2.50 EUR'.")] = None,
     dry_run: DryRun = False,
     runs: Runs = RUNS,
     database: Database = DATABASE,
@@ -26,6 +28,7 @@ def reproduce(
     json: Json = False,
 ) -> None:
     """Plan and run a published experiment, and set what it reports beside what was measured."""
+    from cli.plan import price_of
     from cli.sweep import Places, carry_out
     from cli.sweep_files import shipped_recipes
     from harness.errors import UserError, unknown
@@ -39,9 +42,13 @@ def reproduce(
         raise unknown("recipe", key, recipes, "beyondrl reproduce")
     if lab and model is not None:
         raise UserError("The twin for the lab has the lab's model: --lab or --model, not both.")
+    if lab and data is not None:
+        raise UserError("The twin for the lab makes its own data: --lab or --data, not both.")
     recipe = read_recipe(recipes[key])
-    paper, _ = recipe.paper(model)
+    paper, _ = recipe.paper(model, data)
     parsed, document = recipe.lab() if lab else (paper, recipe.document.part("sweep"))
+    if price is not None:
+        parsed = parsed.model_copy(update={"price": price_of(price)})
     changed = differences(paper, parsed) if lab else []
     if not json:
         _say(f"{recipe.header.paper}: {recipe.header.experiment}")
@@ -50,7 +57,15 @@ def reproduce(
             _say(f"deviates: {deviation}")
         if changed:
             _say(f"the lab differs in: {'; '.join(changed)}")
-    words = ["reproduce", key, *(["--lab"] if lab else []), *(["--model", model] if model is not None else [])]
+    needs = recipe.header.needs
+    if needs is not None and data is None and not lab:
+        raise UserError(
+            f"The paper's setting of {key} needs {needs.what}: beyondrl reproduce {key} --data PATH, or --lab for the "
+            "twin that needs none."
+        )
+    given = {"--model": model, "--data": data}
+    words = ["reproduce", key, *(["--lab"] if lab else [])]
+    words += [word for option, value in given.items() if value is not None for word in (option, value)]
 
     def compare() -> None:
         show(_rows(recipe, paper.model, parsed.name, paper.task.name, database, lab), False)
@@ -78,13 +93,14 @@ def _rows(recipe: Recipe, model: str, sweep: str, task: str, database: Path, is_
     return reproduction(database, sweep, expected)
 
 
-def _listed(recipe: Recipe) -> dict[str, str]:
+def _listed(recipe: Recipe) -> dict[str, str | None]:
     header = recipe.header
     return {
         "recipe": recipe.key,
         "paper": header.paper,
         "experiment": header.experiment,
         "models": ", ".join(header.models),
+        "needs": header.needs.what if header.needs is not None else None,
         "device": header.device,
     }
 

@@ -21,7 +21,7 @@ from results.database import query
 
 WIDEST = 0.05
 """The joint margin above which agreement says nothing."""
-_SCALE = {"percent": 100.0, "share": 1.0}
+_SCALE = {"percent": 100.0, "share": 1.0, "ratio": 1.0}
 Row = dict[str, Any]
 
 

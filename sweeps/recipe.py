@@ -2,7 +2,8 @@
 
 A recipe says which device the paper's setting takes, in what it deviates from the paper all the same, and which arm
 stands for which reported figure (results/reported). `sweep` leaves the model open: `models` maps what can be given to
-the name that the paper's table uses. `lab` is the same question at a size that two cores can answer.
+the name that the paper's table uses; `needs` says what data the user has to have. `lab` is the same question at a size
+that two cores can answer, on the model `lab` unless it names another.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pydantic import BaseModel, Field, ValidationError
 from harness.document import Document, Place
 from harness.errors import UserError, unknown
 from harness.spec import Frozen
-from sweeps.file import MethodChoice, SweepFile, parse_sweep
+from sweeps.file import MethodChoice, SweepFile, TaskChoice, parse_sweep
 
 
 class Figure(Frozen):
@@ -33,6 +34,15 @@ class Figure(Frozen):
     """Why it cannot be compared even in the paper's setting."""
 
 
+class Needed(Frozen):
+    """Data that no package and no hub has for us: the paper's setting cannot be planned without them."""
+
+    what: str = Field(min_length=1)
+    """Says what the file or folder must be."""
+    parameter: str = "data"
+    """Of the task, that takes its path."""
+
+
 class Header(Frozen):
     """What a recipe file says."""
 
@@ -40,6 +50,8 @@ class Header(Frozen):
     experiment: str = Field(min_length=1)
     models: dict[str, str] = Field(min_length=1)
     """The first is the one that is run when none is named."""
+    needs: Needed | None = None
+    """What the paper's setting reads from a file of the user's."""
     device: str = Field(min_length=1)
     deviations: tuple[str, ...] = Field(min_length=1)
     reported: dict[str, Figure] = Field(min_length=1)
@@ -56,15 +68,25 @@ class Recipe:
     header: Header
     document: Document
 
-    def paper(self, model: str | None = None) -> tuple[SweepFile, Document]:
-        """The paper's setting on one of its models; UserError for a model that is not among them."""
+    def paper(self, model: str | None = None, data: str | None = None) -> tuple[SweepFile, Document]:
+        """The paper's setting on one of its models and, where it `needs` them, the user's data.
+
+        UserError for a model that is not among them, and for data where none are read. Without data that are needed
+        the setting can be looked at, not run.
+        """
         models = self.header.models
         chosen = model if model is not None else next(iter(models))
         if chosen not in models:
             raise unknown(f"model of {self.key}", chosen, models)
         part = self.document.part("sweep")
         short = re.sub(r"[^a-z0-9]+", "-", models[chosen].rpartition("/")[2].lower())
-        return parse_sweep(part, f"{self.key}-{short}", model=chosen), part
+        file, needs = parse_sweep(part, f"{self.key}-{short}", model=chosen), self.header.needs
+        if data is None:
+            return file, part
+        if needs is None:
+            raise UserError(f"{self.key} has its data from where its task has them: leave --data out.")
+        parameters = {**file.task.parameters, needs.parameter: data}
+        return file.model_copy(update={"task": TaskChoice(name=file.task.name, parameters=parameters)}), part
 
     def lab(self) -> tuple[SweepFile, Document]:
         """The twin for the lab."""
@@ -122,5 +144,5 @@ def _searched(choice: MethodChoice) -> Iterator[tuple[str, str]]:
 
 
 def _keys(place: Place) -> list[str]:
-    model: type[BaseModel] = Figure if place and place[0] == "reported" else Header
-    return list(model.model_fields)
+    parts: dict[str | int, type[BaseModel]] = {"reported": Figure, "needs": Needed}
+    return list(parts.get(place[0] if place else "", Header).model_fields)

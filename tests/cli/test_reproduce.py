@@ -35,6 +35,18 @@ def test_the_list_and_unknown_recipes(say: Say) -> None:
     assert answer.code == 2 and "--lab or --model, not both" in answer.err
 
 
+def test_data_that_a_setting_needs_are_asked_for(say: Say) -> None:
+    answer = say("reproduce", "es-at-scale-math")
+    assert answer.code == 2 and "deviates: " in answer.out and answer.err.count("\n") == 1
+    assert "needs a JSONL file of MATH's problems" in answer.err and "es-at-scale-math --data PATH" in answer.err
+    for arguments, said in (
+        (("es-at-scale-math", "--lab", "--data", "x"), "--lab or --data, not both"),
+        (("es-at-scale-countdown", "--data", "x"), "leave --data out"),
+    ):
+        answer = say("reproduce", *arguments)
+        assert answer.code == 2 and said in answer.err and not answer.out
+
+
 def test_a_plan_says_what_deviates_and_what_the_lab_changes(say: Say) -> None:
     answer = say("reproduce", "es-at-scale-countdown", "--lab", "--dry-run")
     flat = " ".join(answer.out.split())
