@@ -29,6 +29,7 @@ from cli.regrade import regrade
 from cli.replay import replay
 from cli.reproduce import reproduce
 from cli.run import run
+from cli.serve import serve
 from cli.squeeze import squeeze
 from cli.suggest import suggest
 from cli.sweep import sweep
@@ -66,6 +67,7 @@ app.command("generate")(generate)
 app.command("squeeze")(squeeze)
 app.command("merge")(merge)
 app.command("replay")(replay)
+app.command("serve")(serve)
 app.add_typer(lab, name="lab")
 
 
