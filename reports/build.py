@@ -22,6 +22,7 @@ from reports.importance import importance
 from reports.pages import write_page
 from reports.panel import Figure
 from reports.pareto import parse_meters
+from reports.preference import preference
 from reports.records import read_records
 from reports.retention import retention
 from reports.samples import CHARACTERS, read_samples
@@ -101,6 +102,7 @@ def _parts(
         "quality": contents.answers_quality(comparison),
         "measures": contents.measures(comparison),
         "retention": retention(comparison),
+        "preference": preference(data),
         "stages": stages(data),
         "search": search(data),
         "tuning": contents.tuning(data),

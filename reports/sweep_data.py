@@ -54,6 +54,8 @@ class SweepData:
     refusals: list[Row]
     environments: list[Row]
     answers: list[Row]
+    votes: list[Row] = field(default_factory=list)
+    """How often (`votes`) people made which `choice` (a, b, tie, neither) between `method_a` and `method_b`."""
 
 
 def read_sweep_data(database: Path, name: str) -> SweepData:
@@ -68,7 +70,8 @@ def read_sweep_data(database: Path, name: str) -> SweepData:
         arms = named_rows(connection, "SELECT method, winner FROM arms WHERE sweep = ? ORDER BY position", name)
         methods = [_method(connection, name, arm) for arm in arms]
         refusals = named_rows(connection, "SELECT method, reason FROM refusals WHERE sweep = ? ORDER BY method", name)
-        return SweepData(sweep, methods, refusals, _environments(connection, name), _answers(connection, name))
+        where, answers = _environments(connection, name), _answers(connection, name)
+        return SweepData(sweep, methods, refusals, where, answers, _votes(connection, name))
 
 
 def _method(connection: duckdb.DuckDBPyConnection, sweep: str, arm: Row) -> MethodData:
@@ -185,5 +188,25 @@ def _answers(connection: duckdb.DuckDBPyConnection, sweep: str) -> list[Row]:
         "SELECT f.method, s.prompt, s.completion, s.correct, s.reason FROM finals f JOIN samples s USING (run_id) "
         "JOIN arms a ON a.sweep = f.sweep AND a.method = f.method "
         "WHERE f.sweep = ? AND f.position = 0 AND s.item_index = 0 AND s.sample = 0 ORDER BY a.position",
+        sweep,
+    )
+
+
+def _votes(connection: duckdb.DuckDBPyConnection, sweep: str) -> list[Row]:
+    """Votes between final runs of two methods; the base model itself stands for the runs of `base`, which it is."""
+    if not named_rows(connection, "SELECT 1 FROM duckdb_tables() WHERE table_name = 'preferences'"):
+        return []  # a database from before there were votes, and without any since
+    return named_rows(
+        connection,
+        "WITH arm AS (SELECT DISTINCT f.method, f.run_id FROM finals f WHERE f.sweep = $1), "
+        "start AS (SELECT a.method, s.revision FROM arms a JOIN sweeps s USING (sweep) "
+        "WHERE s.sweep = $1 AND a.method = 'base'), "
+        "vote AS (SELECT p.choice, coalesce(a.method, c.method) AS method_a, coalesce(b.method, d.method) AS method_b "
+        "FROM preferences p LEFT JOIN arm a ON a.run_id = p.run_a LEFT JOIN arm b ON b.run_id = p.run_b "
+        "LEFT JOIN start c ON p.run_a IS NULL AND c.revision = p.revision "
+        "LEFT JOIN start d ON p.run_b IS NULL AND d.revision = p.revision) "
+        "SELECT method_a, method_b, choice, count(*) AS votes FROM vote "
+        "WHERE method_a IS NOT NULL AND method_b IS NOT NULL AND method_a <> method_b "
+        "GROUP BY ALL ORDER BY ALL",
         sweep,
     )

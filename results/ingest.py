@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
+from harness.preference_record import FOLDER as VOTES
+from harness.preference_record import read_preferences
 from harness.record import RunDirectory
 from results.database import connect, prepare
 from results.literature import read_papers, read_reported
-from results.rows import content_hash, run_rows, sweep_rows
+from results.rows import content_hash, preference_row, run_rows, sweep_rows
 from results.seen import content_of, read_seen, scan, write_seen
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ def ingest(runs: Path, database: Path, rebuild: bool = False) -> IngestSummary:
             connection.execute("BEGIN")
             summary = _ingest_runs(connection, runs)
             _ingest_sweeps(connection, runs)
+            _ingest_preferences(connection, runs)
             _ingest_reported(connection)
             connection.execute("COMMIT")
             return summary
@@ -136,6 +139,15 @@ def _ingest_sweeps(connection: duckdb.DuckDBPyConnection, runs: Path) -> None:
     for path in paths:
         for table, rows in sweep_rows(path.parent, runs).items():
             _insert(connection, table, rows)
+
+
+def _ingest_preferences(connection: duckdb.DuckDBPyConnection, runs: Path) -> None:
+    schema, files = Path(__file__).parent / "preferences.sql", sorted(runs.glob(f"{VOTES}/*.jsonl"))
+    if not _changed(connection, "preferences", [schema, *files]):
+        return
+    connection.execute(schema.read_text())
+    votes = {vote.vote: vote for file in files for vote in read_preferences(file)}  # a copied file counts once
+    _insert(connection, "preferences", [preference_row(vote) for vote in votes.values()])
 
 
 def _ingest_reported(connection: duckdb.DuckDBPyConnection) -> None:

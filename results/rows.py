@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.events import read_events
+from harness.preference_record import Preference
 from harness.record import Meters, ProbeResult, RunDirectory
 from harness.sweep_record import SweepRecord
 
@@ -180,6 +181,23 @@ def sweep_rows(path: Path, runs: Path) -> Rows:
             found["finals"].append({"sweep": name, "method": arm.method, "position": place, "run_id": run_id})
     found["refusals"] = [{"sweep": name, **refusal.model_dump()} for refusal in record.refused]
     return found
+
+
+def preference_row(vote: Preference) -> dict[str, Any]:
+    """The row of `preferences` for one vote."""
+    row: dict[str, Any] = {
+        **vote.model_dump(include={"vote", "server", "at", "page", "engine", "item_id", "choice"}),
+        **vote.sampling.model_dump(),
+        "base": vote.base.name,
+        "revision": vote.base.revision,
+        "prompt": vote.prompt if isinstance(vote.prompt, str) else json.dumps(vote.prompt),
+        "task": None if vote.task is None else vote.task.name,
+        "task_parameters": None if vote.task is None else _json(vote.task.parameters),
+    }
+    for side, answer in (("a", vote.a), ("b", vote.b)):
+        row |= {f"{key}_{side}": value for key, value in answer.model_dump(exclude={"run_id"}).items()}
+        row[f"run_{side}"] = answer.run_id
+    return row
 
 
 def _json(value: Any) -> str:
