@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.adapters import adapter_config, is_adapter
+from harness.engines.choice import unserved_part
 from harness.errors import UserError
 from harness.export import exportable
 from harness.models import ModelHandle, base_of, load_model
+from harness.registry import load_method
 
 if TYPE_CHECKING:
     from harness.lora_files import LoraAdapter
@@ -68,6 +70,13 @@ def choose(directories: Sequence[Path]) -> Choice:
     twice = next((one.run_id for place, one in enumerate(specs) if one in specs[:place]), None)
     if twice is not None:
         raise UserError(f"The run {twice} is named twice: once is enough.")
+    for spec in specs:
+        part = _unserved(spec)
+        if part is not None:
+            raise UserError(
+                f"vLLM cannot serve the run {spec.run_id} ({spec.method.name}): it takes LoRA and weights, and "
+                f"{part!r} is no LoRA and cannot be merged; leave it out."
+            )
     first = specs[0].model
     other = next((spec for spec in specs if spec.model.revision != first.revision), None)
     if other is not None:
@@ -82,6 +91,15 @@ def choose(directories: Sequence[Path]) -> Choice:
             "would not be their own. Bring that revision back, or run them again."
         )
     return Choice(base, tuple(runs), tuple(specs))
+
+
+def _unserved(spec: RunSpec) -> str | None:
+    """The part of a run's method that says of itself that vLLM cannot have it."""
+    try:
+        pipeline = load_method(spec.method.name, **spec.method.parameters)
+    except UserError:  # its method, or a file that it names, is not here any more: what it left can say enough
+        return None
+    return unserved_part(pipeline)
 
 
 def prepare(choice: Choice, work: Path) -> list[Served]:

@@ -45,16 +45,22 @@ def check_engine(name: str) -> None:
 
 def engine_refusal(pipeline: Pipeline, name: str) -> str | None:
     """None if the engine can answer with what the pipeline makes, else the sentence that says why not."""
-    if name != "vllm":
+    part = unserved_part(pipeline) if name == "vllm" else None
+    if part is None:
         return None
+    return (
+        f"the engine vllm refused: it serves LoRA and weights, and {part!r} is no LoRA and cannot be merged; use the "
+        "engine hf."
+    )
+
+
+def unserved_part(pipeline: Pipeline) -> str | None:
+    """The parameterisation that vLLM can have neither as a LoRA nor as weights, or None."""
     for stage in pipeline.stages:
         part = getattr(stage, "parameterisation", None)
         writes = getattr(part, "writes_adapters", False)
         if part is not None and not writes and not getattr(part, "mergeable", True):
-            return (
-                f"the engine vllm refused: it serves LoRA and weights, and {part.name!r} is no LoRA and cannot be "
-                "merged; use the engine hf."
-            )
+            return str(part.name)
     return None
 
 

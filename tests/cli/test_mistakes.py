@@ -216,3 +216,15 @@ def test_an_executor_that_is_none(say: Say, executor: str, said: str) -> None:
     Path("s.yaml").write_text(f"{SWEEP}executor: {executor}\n")
     answer = say("sweep", "s.yaml", "--dry-run")
     assert answer.code == 2 and said in answer.err and answer.err.count("\n") == 1
+
+
+def test_serving_says_what_is_missing(say: Say, tmp_path: Path) -> None:
+    """Runs are checked first, then whether vLLM is there: nothing is started for a mistake."""
+    assert (said := say("serve")).code == 2 and said.err == (
+        "Name the finished runs to serve beside their base, by identity or directory: beyondrl serve RUN...\n"
+    )
+    assert (said := say("serve", "0123")).code == 2 and "No run in runs is called '0123'" in said.err
+    for wrong in ("max model", "x=", "=3", "-x"):
+        said = say("serve", "0123", "--vllm", wrong)
+        assert said.code == 2 and "is not possible: write NAME=VALUE" in said.err and said.err.count("\n") == 1
+    assert say("serve", "0123", "--port", "70000").code == 2
