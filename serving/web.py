@@ -29,6 +29,8 @@ from serving.upstream import Piece, UpstreamError, exchange
 
 LARGEST = {"/api/": 2**20, "/v1/": 2**25}
 """Bytes of a body."""
+_DISCARDED = 2**26
+"""Bytes of a refused body that are read, because a client that is cut off while it sends never sees the answer."""
 _PAIR = re.compile(r"/api/pairs/([0-9a-f]{32})/([ab])")
 
 
@@ -144,7 +146,7 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(404, f"There is nothing at {path[:100]}.")
 
     def _answer(self, handle: Any) -> None:
-        self._begun = False
+        self._begun, self._unread = False, self._announced()
         path = urlsplit(self.path).path
         try:
             self._check_host()
@@ -175,13 +177,18 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(403, f"Another site ({origin[:100]}) may not use this server.")
         if self.headers.get_content_type() != "application/json":
             raise Refused(415, "The body must be JSON, and its Content-Type application/json.")
-        length = self.headers.get("Content-Length", "")
-        if not (length.isascii() and length.isdigit()):
+        if self._unread is None:
             raise Refused(411, "A request must say how long its body is (Content-Length).")
-        largest = next((most for start, most in LARGEST.items() if path.startswith(start)), 0)
-        if int(length) > largest:
-            raise Refused(413, f"The body has {int(length):,} bytes, and may have {largest:,}.")
-        return self.rfile.read(int(length))
+        length, largest = self._unread, next((most for start, most in LARGEST.items() if path.startswith(start)), 0)
+        if length > largest:
+            raise Refused(413, f"The body has {length:,} bytes, and may have {largest:,}.")
+        self._unread = 0
+        return self.rfile.read(length)
+
+    def _announced(self) -> int | None:
+        """The length of the body, as its sender says; None if that is nothing."""
+        length = self.headers.get("Content-Length", "")
+        return int(length) if length.isascii() and length.isdigit() and len(length) < 19 else None
 
     def _stream(self, pieces: Iterator[Piece]) -> None:
         """An answer as lines of JSON: `text`, and last `truncated` and `tokens`, or `error`."""
@@ -216,8 +223,11 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         error: Any = {"message": sentence, "code": status} if path.startswith("/v1/") else sentence
-        self.close_connection = True  # the body may be unread
+        self.close_connection = True
         try:
+            unread = min(self._unread or 0, _DISCARDED)
+            while unread > 0 and (part := self.rfile.read(min(unread, 2**16))):
+                unread -= len(part)
             self._send(status, "application/json", json.dumps({"error": error}).encode(), {"Connection": "close"})
         except OSError:
             return

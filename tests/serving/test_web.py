@@ -137,6 +137,7 @@ def test_what_an_engine_refuses_is_said_and_hides_the_name_in_a_pair(running: Ru
         ("/v1/completions", {"model": "nobody"}, 404, "No model served here is called 'nobody'"),
         ("/v1/completions", b"[]", 400, "The body is no JSON object."),
         ("/api/votes", b" " * (2**20 + 1), 413, "The body has 1,048,577 bytes, and may have 1,048,576."),
+        ("/api/votes", b" " * 2**25, 413, "The body has 33,554,432 bytes"),
     ],
 )  # fmt: skip
 def test_mistakes_are_one_sentence(running: Running, path: str, body: object, status: int, said: str) -> None:
