@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from harness.contracts import Completion, Sampling, Task
+from harness.contracts import Completion, Sampling, Task, TextTask
 from harness.engines.hf import HFEngine, encode
 from harness.engines.likelihood import token_likelihoods
 from harness.evaluate import evaluate
@@ -44,8 +44,10 @@ def measure_before(spec: RunSpec, wanted: Retention, task: Task, policy: Policy)
     return Before([_score(spec, probe, policy) for probe in wanted.probes], ids, completions)
 
 
-def measure_after(spec: RunSpec, wanted: Retention, before: Before, policy: Policy) -> RetentionResult:
-    """Score the final policy on the same probes and texts."""
+def measure_after(
+    spec: RunSpec, wanted: Retention, before: Before, policy: Policy, told: bool = False, cut: bool = False
+) -> RetentionResult:
+    """Score the final policy on the same probes and texts; `told` and `cut` are those of `harness.evaluate`."""
     probes = [
         ProbeResult(
             label=probe.label,
@@ -56,7 +58,10 @@ def measure_after(spec: RunSpec, wanted: Retention, before: Before, policy: Poli
             measures={name: (old.measures[name], new.measures[name]) for name in old.measures if name in new.measures},
         )
         for probe, old, new in zip(
-            wanted.probes, before.scores, (_score(spec, probe, policy) for probe in wanted.probes), strict=True
+            wanted.probes,
+            before.scores,
+            (_score(spec, probe, policy, told, cut) for probe in wanted.probes),
+            strict=True,
         )
     ]
     if not before.completions or policy.kind == "generator":  # a generator is no one policy that could diverge
@@ -75,9 +80,10 @@ def measure_after(spec: RunSpec, wanted: Retention, before: Before, policy: Poli
     )
 
 
-def _score(spec: RunSpec, probe: Probe, policy: Policy) -> Score:
+def _score(spec: RunSpec, probe: Probe, policy: Policy, told: bool = False, cut: bool = False) -> Score:
     task = find_task(probe.task.name).create(**probe.task.parameters)
     as_task = spec.model_copy(
         update={"evaluation": spec.evaluation.model_copy(update={"max_new_tokens": None, "samples": 1})}
     )
-    return evaluate(as_task, task, policy, probe.split, probe.items, few_shot=0)[0]
+    told = told and isinstance(task, TextTask)
+    return evaluate(as_task, task, policy, probe.split, probe.items, few_shot=0, told=told, cut=cut)[0]

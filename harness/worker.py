@@ -140,7 +140,7 @@ class _Attempt:
                 told=pipeline.told, cut=pipeline.cut, controls=True,
             )  # fmt: skip
             if wanted is not None and before is not None:
-                retention = measure_after(spec, wanted, before, policy)
+                retention = measure_after(spec, wanted, before, policy, pipeline.told, pipeline.cut)
         self.phase = "save"
         if len(stages) == 1:
             stages = [stages[0].model_copy(update={"score": score})]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from harness.evaluate import evaluate
 from harness.models import load_model
 from harness.policy import Policy
-from harness.registry import load_method, load_task
-from tests.conftest import make_spec
+from harness.registry import find_task, load_method, load_task
+from harness.spec import EvaluationProtocol, Probe, Retention
+from tests.conftest import make_spec, run_to_end
 
 
 @pytest.fixture(scope="module")
@@ -40,3 +42,21 @@ def test_a_text_that_fits_is_whole(reader: Policy) -> None:
     assert not whole.measures
     assert [row["prompt"] for row in as_rows] == [row["prompt"] for row in rows]
     assert load_method("in-context", beyond="cut").cut and not load_method("in-context").cut
+
+
+def test_probes_with_texts_are_told_theirs_afterwards_and_others_are_asked_as_ever(runs: Path) -> None:
+    found = find_task("facts").resolve({"level": "F1", "context": "none"})
+    probes = (
+        Probe(task=found, items=10, label="documents"),
+        Probe(task=find_task("words").resolve({"level": "W0"}), items=5, label="words"),
+    )
+    protocol = EvaluationProtocol(
+        split="val", items=5, curve_points=0, retention=Retention(kl_prompts=0, probes=probes)
+    )
+    spec = make_spec("in-context", evaluation=protocol)
+    spec = spec.model_copy(update={"task": find_task("facts").resolve({"level": "F0", "context": "none"})})
+    result = run_to_end(spec, runs).read_result()
+    assert result.retention is not None
+    told, words = result.retention.probes
+    assert told.before < 0.3 and told.after == 1.0
+    assert words.before == words.after
