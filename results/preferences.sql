@@ -2,7 +2,7 @@
 -- ingest that finds other files of votes makes the table again, so no schema version speaks of it. A run that is NULL is
 -- the base model.
 CREATE OR REPLACE TABLE preferences (
-    vote VARCHAR PRIMARY KEY, server VARCHAR, at DOUBLE, page VARCHAR, engine VARCHAR, base VARCHAR, revision VARCHAR,
+    vote VARCHAR PRIMARY KEY, server VARCHAR, voted_at DOUBLE, page VARCHAR, engine VARCHAR, base VARCHAR, revision VARCHAR,
     prompt VARCHAR, task VARCHAR, task_parameters JSON, item_id VARCHAR,
     temperature DOUBLE, top_p DOUBLE, max_new_tokens INTEGER, stop VARCHAR, seed BIGINT,
     name_a VARCHAR, run_a VARCHAR, completion_a VARCHAR, tokens_a INTEGER, truncated_a BOOLEAN,

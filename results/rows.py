@@ -186,7 +186,8 @@ def sweep_rows(path: Path, runs: Path) -> Rows:
 def preference_row(vote: Preference) -> dict[str, Any]:
     """The row of `preferences` for one vote."""
     row: dict[str, Any] = {
-        **vote.model_dump(include={"vote", "server", "at", "page", "engine", "item_id", "choice"}),
+        **vote.model_dump(include={"vote", "server", "page", "engine", "item_id", "choice"}),
+        "voted_at": vote.at,
         **vote.sampling.model_dump(),
         "base": vote.base.name,
         "revision": vote.base.revision,
