@@ -64,7 +64,7 @@ def test_the_sweep_on_own_questions_is_planned(tmp_path: Path) -> None:
     (tmp_path / "sums.yaml").write_text(blocks("yaml")[1])
     shown = re.search(r'^    (\{"question".*\})$', TEXT, re.MULTILINE)
     assert shown is not None
-    rows = [shown[1].replace("17", str(number)).replace("42", str(number + 25)) for number in range(300)]
+    rows = [shown[1].replace("17+25", f"{n}+25").replace('"42"', f'"{n + 25}"') for n in range(300)]
     (tmp_path / "sums.jsonl").write_text("\n".join(rows))
     plan = json.loads(run(BEYONDRL, "sweep", "sums.yaml", "--dry-run", "--json", folder=tmp_path))
     assert plan["runs"] == 13 and not plan["refused"] and not plan["short_steps"]
