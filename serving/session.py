@@ -7,6 +7,7 @@ signal, an engine that dies), nothing is left running, and what was written for 
 from __future__ import annotations
 
 import contextlib
+import shutil
 import signal
 import tempfile
 import threading
@@ -26,6 +27,8 @@ from serving.web import WebServer
 _POLL_SECONDS = 0.5
 LOGS = "serving"
 """Of the runs directory."""
+_LONGEST_PLACE = 70
+"""Characters: a socket's whole path may have about a hundred."""
 Say = Callable[[str], None]
 
 
@@ -36,10 +39,12 @@ def serve_until_stopped(
     server = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid4().hex[:6]}"
     with contextlib.ExitStack() as last, _signals_as_interrupts():
         last.callback(web.server_close)
-        work = Path(last.enter_context(tempfile.TemporaryDirectory(prefix="beyondrl-")))
+        work = runs / LOGS / f"{server}.weights"  # which may take more room than a temporary place has
+        last.callback(shutil.rmtree, work, ignore_errors=True)
+        sockets = Path(last.enter_context(tempfile.TemporaryDirectory(prefix="beyondrl-", dir=_short_place())))
         served = prepare(choice, work)
         questions = Questions(choice.specs, choice.base.has_chat_template)
-        groups = engines_for(served, work, runs / LOGS, server, dtype, options)
+        groups = engines_for(served, sockets, runs / LOGS, server, dtype, options)
         web.site = Site(
             served=served,
             sockets={one.name: engine.socket for engine, group in groups for one in group},
@@ -76,6 +81,11 @@ def _watch(engines: Sequence[Engine]) -> None:
         for engine in engines:
             engine.check()
         time.sleep(_POLL_SECONDS)
+
+
+def _short_place() -> str | None:
+    """Where a socket's path is not too long: the usual temporary place, or /tmp itself."""
+    return None if len(tempfile.gettempdir()) <= _LONGEST_PLACE else "/tmp"
 
 
 def _described(form: str, rank: int) -> str:
