@@ -52,5 +52,5 @@ def test_distilled_documents_have_an_adapter_and_others_are_refused(say: Say, tm
     assert say("generate", "--from", str(run.path), "--doc", "known.txt", "--out", "one").code == 0
     assert any(one.dense().any() for one in LoraAdapter.read(Path("one")).modules.values())
     answer = say("generate", "--from", str(run.path), "--doc", "new.txt", "--out", "other")
-    assert answer.code == 2 and "none of the 6 that this run distilled" in answer.err
+    assert answer.code == 2 and "none of the 6 that this run trained adapters for" in answer.err
     assert not Path("other").exists()
