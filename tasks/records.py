@@ -93,7 +93,7 @@ def _refuse_other_formats(path: Path, content: bytes) -> None:
     if content.lstrip()[:1] == b"[":
         command = f"import json; [print(json.dumps(row)) for row in json.load(open('{path.name}'))]"
         raise UserError(
-            f"{path} holds one JSON list, and JSONL has one object a line; convert it: "
+            f"{path}, line 1: this is one JSON list, and JSONL has one object a line; convert it: "
             f'python -c "{command}" > rows.jsonl.'
         )
 
