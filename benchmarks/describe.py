@@ -22,6 +22,7 @@ from harness.contracts import Resources
 from harness.generators import WEIGHTS, find_generator
 from harness.record import RunDirectory
 from harness.registry import load_task
+from methods.generators.encoders import encoder_for
 
 _ITEMS = 400
 
@@ -41,9 +42,11 @@ def main() -> int:
     texts = [one.descriptions[0] for one in described]
     trained = len(task.described("train", spec.method.parameters["examples"]))
 
+    network, reads = model.hypernetwork, handle.configuration
+
     def fresh(some: list[str]) -> Any:
-        """Nothing is remembered of texts that were read before."""
-        model.hypernetwork.encoder.forget()
+        """By an encoder that remembers no text that was read before."""
+        network.encoder = encoder_for(model.base, reads["encoder"], reads["pooling"])
         with torch.inference_mode():
             return model.write(some)
 

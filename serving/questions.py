@@ -16,9 +16,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from harness.contracts import Item, LikelihoodTask, Message, Prompt, Task
+from harness.contracts import Item, LikelihoodTask, Prompt, Task
 from harness.errors import UserError, unknown
 from harness.frozen import Frozen
+from harness.plan import items_there
 from harness.preference_record import Asked
 from harness.registry import find_task
 from harness.spec import Component, RunSpec
@@ -86,10 +87,7 @@ class Topic:
 
     @cached_property
     def items(self) -> Sequence[Item]:
-        try:
-            return list(self.task.items("val", ITEMS))
-        except UserError:  # there are fewer
-            return list(self.task.items("val"))[:ITEMS]
+        return list(self.task.items("val", items_there(self.task, "val", ITEMS)))
 
 
 class Questions:
@@ -190,13 +188,10 @@ def ends_of(folder: Path, eos: int | None) -> list[int]:
 
 def _label(task: Component) -> str:
     """`countdown level=L2`: the name, and the parameters that are not the task's own defaults."""
-    own: Mapping[str, Any] = {}
+    own: Mapping[str, Any]
     try:
         own = find_task(task.name).resolve({}).parameters
     except UserError:  # it is not installed, which whoever creates it says
         own = {}
     given = [f"{key}={value}" for key, value in task.parameters.items() if own.get(key) != value]
     return " ".join([task.name, *given])
-
-
-__all__ = ["Message", "Question", "Questions", "Settings", "Topic", "Turn", "Words", "asked", "ends_of", "request_of"]

@@ -54,10 +54,6 @@ class _Remembered:
                     self._known[text] = self._read(base, tokenizer, whole).float().cpu()
         return torch.stack([self._known[text] for text in texts]).to(base.device)
 
-    def forget(self) -> None:
-        """Read every text anew from now on."""
-        self._known.clear()
-
     def _read(self, base: Any, tokenizer: Any, text: str) -> torch.Tensor:
         raise NotImplementedError
 

@@ -65,9 +65,9 @@ class Facts:
         self.level = changed(LEVELS[level], windows, facts, absent)
         self.context, self.data = context, data
         self.max_new_tokens = 12 if data is None else 32
-        told = (self.level.low, self.level.high, self.level.absent)
-        of_level = told == (LEVELS[level].low, LEVELS[level].high, LEVELS[level].absent)
-        setting = f"{level} {self.level.words}" + ("" if of_level else " {}-{} {}".format(*told))
+        setting = f"{level} {self.level.words}"
+        if self.level != LEVELS[level]._replace(words=self.level.words):
+            setting += f" {self.level.low}-{self.level.high} {self.level.absent}"
         self._pools = {}
         for split in SPLITS:
             drawn = lengths == "up-to" and split == "train"
