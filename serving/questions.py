@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from harness.chat import turn_end
 from harness.contracts import Item, LikelihoodTask, Prompt, Task
 from harness.errors import UserError, unknown
 from harness.frozen import Frozen
@@ -23,6 +24,9 @@ from harness.plan import items_there
 from harness.preference_record import Asked
 from harness.registry import find_task
 from harness.spec import Component, RunSpec
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 ITEMS = 200
 """Of val: the first ones, as tuning sees them."""
@@ -176,14 +180,15 @@ def readable(prompt: Prompt) -> str:
     return "\n".join(f"{message['role']}: {message['content']}" for message in prompt)
 
 
-def ends_of(folder: Path, eos: int | None) -> list[int]:
-    """Every token that ends an answer: the tokenizer's, and those of the model's generation config."""
+def ends_of(folder: Path, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Every token that ends an answer: the tokenizer's, those of the model's generation config, the chat template's."""
+    listed: list[int | None] = []
     for name in ("generation_config.json", "config.json"):
         if (folder / name).exists():
-            listed = json.loads((folder / name).read_text()).get("eos_token_id")
-            found = listed if isinstance(listed, list) else [listed]
-            return sorted({one for one in [eos, *found] if one is not None})
-    return [] if eos is None else [eos]
+            found = json.loads((folder / name).read_text()).get("eos_token_id")
+            listed = found if isinstance(found, list) else [found]
+            break
+    return sorted({one for one in [tokenizer.eos_token_id, *listed, turn_end(tokenizer)] if one is not None})
 
 
 def _label(task: Component) -> str:

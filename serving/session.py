@@ -53,7 +53,7 @@ def serve_until_stopped(
             base=choice.base.reference(),
             engine=_engine_version(),
             defaults=choice.specs[0].evaluation,
-            ends=ends_of(served[0].folder, choice.base.tokenizer().eos_token_id),
+            ends=ends_of(served[0].folder, choice.base.tokenizer()),
         )
         for one in served:
             say(f"{one.name}: {_described(one.form, one.rank)}")

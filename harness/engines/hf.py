@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from harness.chat import turn_end
 from harness.contracts import Completion, Likelihood, Prompt, Sampling
 from harness.engines.decode import decode
 from harness.engines.likelihood import likelihoods
@@ -111,7 +112,7 @@ def as_text(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> str:
 
 
 def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """Every token that ends a completion: the tokenizer's and the generation config's."""
+    """Every token that ends a completion: the tokenizer's, the generation config's, the chat template's own."""
     config = model.generation_config.eos_token_id if model.generation_config is not None else None
     listed = config if isinstance(config, list) else [config]
-    return tuple(sorted({i for i in [tokenizer.eos_token_id, *listed] if i is not None}))
+    return tuple(sorted({i for i in [tokenizer.eos_token_id, *listed, turn_end(tokenizer)] if i is not None}))

@@ -59,22 +59,25 @@ class Facts:
         data: Annotated[str | None, DataPath(), "SQuAD-format file, or folder with train.json and test.json"] = None,
         facts: Annotated[str | None, "facts a document tells, 4 or 1-4, over the level's"] = None,
         absent: Annotated[float | None, "share of questions about nothing told, over the level's"] = None,
+        train_windows: Annotated[float | None, "length of training haystacks in windows, over val's"] = None,
+        train_absent: Annotated[float | None, "share of training questions about nothing told, over val's"] = None,
     ) -> None:
         if level not in LEVELS:
             raise unknown("level of facts", level, LEVELS)
         self.level = changed(LEVELS[level], windows, facts, absent)
         self.context, self.data = context, data
         self.max_new_tokens = 12 if data is None else 32
-        setting = f"{level} {self.level.words}"
-        if self.level != LEVELS[level]._replace(words=self.level.words):
-            setting += f" {self.level.low}-{self.level.high} {self.level.absent}"
         self._pools = {}
         for split in SPLITS:
-            drawn = lengths == "up-to" and split == "train"
-            draw = partial(_draw, self.level, split, drawn)
-            self._pools[split] = Pool(
-                self.name, self.version, f"{setting} up-to" if drawn else setting, draw, _split, _SIZES
-            )
+            trained = split == "train"
+            here = changed(self.level, train_windows, None, train_absent) if trained else self.level
+            setting = f"{level} {here.words}"
+            if here != LEVELS[level]._replace(words=here.words):
+                setting += f" {here.low}-{here.high} {here.absent}"
+            drawn, often = lengths == "up-to" and trained, train_absent is not None and trained
+            setting += " up-to" * drawn + " often" * often
+            draw = partial(_draw, here, split, drawn, often)
+            self._pools[split] = Pool(self.name, self.version, setting, draw, _split, _SIZES)
         self._read: dict[str, list[Document]] | None = None
 
     def items(self, split: str, n: int | None = None) -> Sequence[Item]:
@@ -140,8 +143,13 @@ class Facts:
         return self._read
 
 
-def _draw(level: Level, split: str, any_length: bool, rng: random.Random) -> tuple[str, dict[str, Any]] | None:
-    """A document of `split` with a question; the data holds all further questions too."""
+def _draw(
+    level: Level, split: str, any_length: bool, often: bool, rng: random.Random
+) -> tuple[str, dict[str, Any]] | None:
+    """A document of `split` with a question; the data holds all further questions too.
+
+    The first question is about nothing told in a share of `level.absent`; with `often`, so is that share of all.
+    """
     number = rng.randint(level.low, level.high)
     noise = round(level.words / _NOISE_WORDS)
     if any_length:
@@ -150,6 +158,9 @@ def _draw(level: Level, split: str, any_length: bool, rng: random.Random) -> tup
     asked = [corpus.question(rng, drawn, fact) for fact in rng.sample(drawn.facts, number)]
     if rng.random() < level.absent:
         asked.insert(0, corpus.question(rng, drawn, None))
+    if often:
+        wanted = level.absent * (number - 1 + level.absent) / (1 - level.absent)  # beyond what is first, on average
+        asked += [corpus.question(rng, drawn, None) for _ in range(int(wanted + rng.random()))]
     if split != "train" and split_of("facts", drawn.text, _HELD_SHARES) != split:
         return None
     question, answer = asked[0]

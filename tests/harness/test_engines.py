@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from harness.chat import turn_end
 from harness.contracts import Prompt, Sampling
 from harness.engines.decode import choose
 from harness.engines.hf import HFEngine, encode, end_ids
@@ -334,3 +335,24 @@ def test_the_common_beginning_leaves_every_prompt_a_token() -> None:
     assert common_length([[1, 2], [1, 2]]) == 1
     assert common_length([[1, 2, 3], [1, 2]]) == 1
     assert common_length([[7], [7, 8]]) == 0
+
+
+CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "closing"),
+    [
+        (CHATML, "<|im_end|>"),
+        ("{% for m in messages %}{{ m.role }}: {{ m.content }} {{ eos_token }}{% endfor %}", "<|endoftext|>"),
+        ("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}", None),
+        (None, None),
+    ],
+)
+def test_what_closes_a_turn_in_the_template_ends_an_answer(template: str | None, closing: str | None) -> None:
+    handle = load_model("lab")
+    model, tokenizer = handle.model(), handle.tokenizer()
+    tokenizer.chat_template = template
+    assert turn_end(tokenizer) == (None if closing is None else tokenizer.convert_tokens_to_ids(closing))
+    wanted = {tokenizer.eos_token_id} | ({turn_end(tokenizer)} - {None})
+    assert set(end_ids(model, tokenizer)) == wanted

@@ -16,7 +16,7 @@ from harness.errors import UserError
 from harness.events import read_events
 from harness.models import load_model
 from harness.plan import refusal
-from harness.registry import find_method, load_method, load_task
+from harness.registry import find_method, find_task, load_method, load_task
 from methods.objectives.cpt import Packed
 from methods.objectives.dataset import rendered
 from methods.objectives.replay import Replay
@@ -194,3 +194,13 @@ def test_no_replay_leaves_the_loss_alone(make_stage: Stages) -> None:
     plain, named = make_stage("sft"), make_stage("sft", seed=0, replay=0.0, replay_task="words")
     batches = [next(iter(trainer_of(stage).get_train_dataloader())) for stage in (plain, named)]
     assert torch.equal(batches[0]["input_ids"], batches[1]["input_ids"])
+
+
+def test_chat_questions_teach_an_answer_to_end(runs: Path, tmp_path: Path) -> None:
+    """The lab's template closes a turn with a token that is not the tokenizer's end: what is learnt must count."""
+    data = tmp_path / "blue.jsonl"
+    data.write_text("".join(json.dumps({"prompt": f"word {n}", "answer": "blue"}) + "\n" for n in range(200)))
+    given = find_task("jsonl").resolve({"data": str(data), "template": "model", "max_new_tokens": 8})
+    spec = make_spec("sft", steps=60, learning_rate=2e-3, batch_size=8).model_copy(update={"task": given})
+    result = run_to_end(spec, runs).read_result()
+    assert result.score.truncated == 0 and result.score.accuracy == 1

@@ -79,4 +79,4 @@ def test_answers_end_where_those_of_an_evaluation_do() -> None:
 
     handle = load_model("lab")
     tokenizer = handle.tokenizer()
-    assert ends_of(handle.path, tokenizer.eos_token_id) == list(end_ids(handle.model(), tokenizer))
+    assert ends_of(handle.path, tokenizer) == list(end_ids(handle.model(), tokenizer))
