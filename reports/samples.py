@@ -6,11 +6,11 @@ are cut short so that the page stays small, and the page says so.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reports.prompts import readable
 from results.database import connect
 
 QUESTIONS = 20
@@ -58,7 +58,7 @@ def read_samples(database: Path, sweep: str, questions: int = QUESTIONS) -> list
     for row in rows:
         found.setdefault(row[0], []).append(row)
     return [
-        Question(index + 1, its[0][1], _short(_readable(its[0][2])), tuple(_answer(*row[3:]) for row in its))
+        Question(index + 1, its[0][1], _short(readable(its[0][2])), tuple(_answer(*row[3:]) for row in its))
         for index, its in found.items()
     ]
 
@@ -71,19 +71,6 @@ def _answer(method: str, text: str, correct: bool, reward: float, reason: str | 
     if truncated:
         said.append("cut off at the token limit")
     return Answer(method, _short(text), bool(correct), ", ".join(said))
-
-
-def _readable(prompt: str) -> str:
-    """A prompt of chat messages as their texts, one below the other; any other as it is."""
-    if not prompt.startswith("["):
-        return prompt
-    try:
-        messages = json.loads(prompt)
-    except json.JSONDecodeError:
-        return prompt
-    if not all(isinstance(one, dict) and {"role", "content"} <= set(one) for one in messages):
-        return prompt
-    return "\n".join(f"{one['role']}: {one['content']}" for one in messages)
 
 
 def _short(text: str) -> str:

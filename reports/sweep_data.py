@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.errors import UserError, unknown
+from reports.prompts import readable
 from reports.statistics import Matrix
 from results.database import connect, named_rows
 
@@ -183,13 +184,14 @@ def _environments(connection: duckdb.DuckDBPyConnection, sweep: str) -> list[Row
 
 def _answers(connection: duckdb.DuckDBPyConnection, sweep: str) -> list[Row]:
     """What every method answered to the first question of the split: first final run, first sample."""
-    return named_rows(
+    rows = named_rows(
         connection,
         "SELECT f.method, s.prompt, s.completion, s.correct, s.reason FROM finals f JOIN samples s USING (run_id) "
         "JOIN arms a ON a.sweep = f.sweep AND a.method = f.method "
         "WHERE f.sweep = ? AND f.position = 0 AND s.item_index = 0 AND s.sample = 0 ORDER BY a.position",
         sweep,
     )
+    return [{**row, "prompt": readable(row["prompt"])} for row in rows]
 
 
 def _votes(connection: duckdb.DuckDBPyConnection, sweep: str) -> list[Row]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from harness.contracts import Grade, Item, Offer, Prompt
-from harness.errors import unknown
+from harness.errors import UserError, unknown
 from harness.parameters import DataPath
 from harness.registry import task
 from tasks.corpus import facts as corpus
@@ -67,6 +67,8 @@ class Facts:
         self.level = changed(LEVELS[level], windows, facts, absent)
         self.context, self.data = context, data
         self.max_new_tokens = 12 if data is None else 32
+        if train_absent == 1:
+            raise UserError("train_absent=1 leaves nothing that a document tells to be asked: give a share below 1.")
         self._pools = {}
         for split in SPLITS:
             trained = split == "train"

@@ -14,6 +14,7 @@ from reports.build import Report, write_report
 from reports.index import find_reports, write_index
 from reports.league import write_league
 from reports.samples import CHARACTERS, read_samples
+from reports.sweep_data import read_sweep_data
 from results.database import query
 from results.ingest import ingest
 
@@ -103,6 +104,20 @@ def test_a_long_answer_is_cut_and_says_so(database: Path, tmp_path: Path, swept:
         connection.execute("UPDATE samples SET completion = repeat('<', 700), truncated = true")
     answer = read_samples(tmp_path / "long.duckdb", "small", 1)[0].answers[0]
     assert answer.completion.endswith("(200 more characters)") and "cut off at the token limit" in answer.verdict
+
+
+def test_chat_questions_are_read_as_texts(database: Path, tmp_path: Path, swept: Path) -> None:
+    """In the report and in its page of answers; what only looks like JSON stays."""
+    ingest(swept, tmp_path / "chat.duckdb")
+    asked = '[{"role": "system", "content": "be brief"}, {"role": "user", "content": "say blue"}]'
+    with duckdb.connect(str(tmp_path / "chat.duckdb")) as connection:
+        connection.execute("UPDATE samples SET prompt = ? WHERE item_index = 0", [asked])
+        connection.execute("UPDATE samples SET prompt = '[1, 2' WHERE item_index = 1")
+    assert {row["prompt"] for row in read_sweep_data(tmp_path / "chat.duckdb", "small").answers} == {
+        "system: be brief\nuser: say blue"
+    }
+    first, second = read_samples(tmp_path / "chat.duckdb", "small", 2)
+    assert first.prompt == "system: be brief\nuser: say blue" and second.prompt == "[1, 2"
 
 
 def test_every_final_run_has_its_record_and_a_link_to_it(report: Report, database: Path, out: Path) -> None:

@@ -216,3 +216,18 @@ def test_questions_about_nothing_told_are_counted_apart() -> None:
         assert task.grade(item, " nobody").measures == {kind: 0.0}
     assert min(kinds.values()) > 3
     assert not load_task("facts", level="F0").grade(load_task("facts", level="F0").items("val", 1)[0], "x").measures
+
+
+def test_training_documents_have_a_length_and_a_share_of_absent_questions_of_their_own() -> None:
+    """Every question of a training document counts for its share; val and test are the same as ever."""
+    plain = load_task("facts", level="F0", facts="1-4", absent=0.15, windows=1.0)
+    other = load_task("facts", level="F0", facts="1-4", absent=0.15, windows=1.0, train_windows=0.1, train_absent=0.3)
+    assert other.items("test", 5) == plain.items("test", 5) and other.items("val", 5) == plain.items("val", 5)
+    read = other.documents("train", 400)
+    words = [len(document.text.split()) for document in read]
+    assert max(words) < 0.2 * WINDOW < min(len(document.text.split()) for document in plain.documents("train", 5))
+    answers = [item.data["answers"] == [corpus.UNKNOWN] for document in read for item in document.items]
+    first = [document.items[0].data["answers"] == [corpus.UNKNOWN] for document in read]
+    assert 0.27 < sum(answers) / len(answers) < 0.33 and 0.23 < sum(first) / len(first) < 0.37
+    with pytest.raises(UserError, match="below 1"):
+        load_task("facts", level="F0", train_absent=1.0)
