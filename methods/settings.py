@@ -168,6 +168,9 @@ ShortestChunk = Annotated[int, Field(ge=1), "tokens that a chunk of a training d
 SinglePhase = Annotated[
     float, Field(ge=0, le=1), "share of the budget before documents are cut more often than they must be"
 ]
+GrowingLengths = Annotated[
+    float, Field(ge=0, le=1), "share of the budget in which documents grow from the shortest to the longest"
+]
 Passes = Annotated[int, Field(ge=1), "passes over the documents, at most"]
 DocumentsPerStep = Annotated[int, Field(ge=1), "documents an update"]
 OwnExamples = Annotated[int, Field(ge=1), "demonstrations of each task (all, if it has fewer)"]

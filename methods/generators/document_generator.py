@@ -61,7 +61,11 @@ class DocumentGenerator(nn.Module):
         if not ids:
             raise UserError("The document is empty: there is nothing to read.")
         begin, self._tokenizer = tokenizer("").input_ids, tokenizer
-        return [[*begin, *part] for part in cut(ids, self.longest - len(begin), wanted)]
+        return [[*begin, *part] for part in cut(ids, self.chunk_tokens(tokenizer), wanted)]
+
+    def chunk_tokens(self, tokenizer: Any) -> int:
+        """How many tokens of a text fit into one chunk, beside those that begin it."""
+        return self.longest - len(tokenizer("").input_ids)
 
     def write_chunks(self, base: Any, documents: Sequence[Sequence[Sequence[int]]]) -> GeneratedAdapters:
         """The adapter of every document, given as its chunks."""

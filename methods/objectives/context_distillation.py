@@ -39,6 +39,7 @@ class ContextDistillation:
     most_chunks: int = 1
     shortest: int = 1
     alone: float = 0.0
+    growing: float = 0.0
     l1: float = 0.0
     passes: int | None = None
     """After how many passes over the documents to end, where the budget is not spent before."""
@@ -69,7 +70,9 @@ class ContextDistillation:
         rows = min(self.batch_size, len(asked))
         if self.passes is not None:
             stage.own_budget = Budget(steps=self.passes * math.ceil(len(asked) / rows))
-        batches = DocumentBatches(stage, asked, rows, self.questions, self.alone, self.most_chunks, self.shortest)
+        batches = DocumentBatches(
+            stage, asked, rows, self.questions, self.alone, self.most_chunks, self.shortest, self.growing
+        )
         return GeneratorTrainer(
             stage, rows, batches.batch, lambda inputs: self.loss(stage, inputs), optimiser.create(stage)
         )
@@ -116,7 +119,8 @@ class ContextDistillation:
         if self.passes is not None:
             shown["passes"] = self.passes
         if self.documents is not None:
-            shown |= {"most_chunks": self.most_chunks, "shortest": self.shortest, "alone": self.alone, "l1": self.l1}
+            shown |= {"most_chunks": self.most_chunks, "shortest": self.shortest, "alone": self.alone}
+            shown |= {"growing": self.growing, "l1": self.l1}
         return shown
 
     def _documents(self, stage: StageContext) -> list[Any]:
@@ -150,8 +154,11 @@ def context_distillation(
     most_chunks: int = 1,
     shortest: int = 1,
     alone: float = 0.0,
+    growing: float = 0.0,
     l1: float = 0.0,
     passes: int | None = None,
 ) -> ContextDistillation:
     """Follow the base that sees the document."""
-    return ContextDistillation(batch_size, documents, questions, k, answers, most_chunks, shortest, alone, l1, passes)
+    return ContextDistillation(
+        batch_size, documents, questions, k, answers, most_chunks, shortest, alone, growing, l1, passes
+    )

@@ -1,13 +1,15 @@
 """Which documents an update is about, how each is cut, and which of its questions are asked.
 
-All of it follows from the update's number and from whether the first phase is over. In the first phase a generator is
+All of it follows from the update's number and from how much of the budget is spent. In the first phase a generator is
 given documents that fit into one chunk, as far as there are any, uncut; then all of them, each in a drawn number of
-chunks. Every document has its turn once a pass.
+chunks. Every document has its turn once a pass. While lengths grow, none is longer than a limit that rises along a line
+from the shortest document to the longest (a curriculum: Bengio et al. 2009), and every update draws anew among them.
 """
 
 from __future__ import annotations
 
 import random
+from bisect import bisect_right
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -31,16 +33,19 @@ class DocumentBatches:
         alone: float = 0.0,
         most_chunks: int = 1,
         shortest: int = 1,
+        growing: float = 0.0,
     ) -> None:
-        """Until `alone` of the stage's budget is spent, its first phase lasts; 0 is none."""
+        """The first phase lasts until `alone` of the stage's budget is spent, lengths grow until `growing` of it."""
         self.stage, self.asked, self.rows, self.questions = stage, asked, rows, questions
-        self.alone, self.most_chunks, self.shortest = alone, most_chunks, shortest
+        self.alone, self.most_chunks, self.shortest, self.growing = alone, most_chunks, shortest, growing
         self._reads = hasattr(stage.policy.model.hypernetwork, "chunks")
 
     def batch(self, number: int) -> dict[str, Any]:
         """Lists with one entry a document: `texts` or `chunks`, which are read, and `questions`."""
-        first = self.stage.spent() < self.alone
-        places = self._turn(self._short if first else range(len(self.asked)), number)
+        spent = self.stage.spent()
+        first, grown = spent < self.alone, spent >= self.growing
+        pool = self._short if first else range(len(self.asked))
+        places = self._turn(pool, number) if grown else self._drawn(len(pool), spent / self.growing, number)
         read = [self.asked[self._read[place]].text for place in places]
         drawn = [random.Random(self.stage.seed("document", number, turn)) for turn in range(len(places))]
         asked = [
@@ -66,6 +71,15 @@ class DocumentBatches:
             chosen.append(pool[order[turn][place]])
         return chosen
 
+    def _drawn(self, pool: int, share: float, number: int) -> list[int]:
+        """Some of the `pool` shortest documents, none beyond `share` of the way from shortest to longest of them."""
+        ordered, lengths = self._by_length[:pool], self._lengths
+        shortest, longest = lengths[ordered[0]], lengths[ordered[-1]]
+        limit = shortest + share * (longest - shortest)
+        count = min(self.rows, pool)
+        allowed = max(count, bisect_right(ordered, limit, key=lambda place: lengths[place]))
+        return random.Random(self.stage.seed("data", "growing", number)).sample(ordered[:allowed], count)
+
     def _cut(self, text: str, rng: random.Random, most: int) -> list[list[int]]:
         model = self.stage.policy.model
         tokens = len(model.tokenizer(text, add_special_tokens=False).input_ids)
@@ -75,14 +89,24 @@ class DocumentBatches:
         return chunks
 
     @cached_property
+    def _lengths(self) -> Sequence[int]:
+        """Tokens of every document."""
+        texts = [one.text for one in self.asked]
+        return [len(ids) for ids in self.stage.policy.model.tokenizer(texts, add_special_tokens=False).input_ids]
+
+    @cached_property
+    def _by_length(self) -> Sequence[int]:
+        return sorted(range(len(self.asked)), key=self._lengths.__getitem__)
+
+    @cached_property
     def _short(self) -> Sequence[int]:
         """The documents of one chunk; all where there is none."""
         every = range(len(self.asked))
         if not self._reads:
             return every
         model = self.stage.policy.model
-        chunks = model.hypernetwork.chunks
-        return [place for place in every if len(chunks(model.tokenizer, self.asked[place].text)) == 1] or every
+        most = model.hypernetwork.chunk_tokens(model.tokenizer)
+        return [place for place in every if self._lengths[place] <= most] or every
 
     @cached_property
     def _read(self) -> Sequence[int]:

@@ -4,7 +4,8 @@ Charakorn et al. 2026 (arXiv 2602.15902), section 3 and appendix; the defaults a
 (two phases of 80,000 and 20,000 updates; more than 200,000 document tokens an update). The second phase, in which
 documents are read in several chunks, is here what is left of the budget after `alone`. Sane learning rates: 2e-5 to
 1e-4 for hundreds of millions of weights, 1e-3 to 2e-3 for half a million. `l1` 1.5, theirs for needles, has made
-adapters vanish elsewhere; 0 is safe.
+adapters vanish elsewhere; 0 is safe. A lab model learns to read from short documents first (`growing`) and from
+gradients that are not clipped (`max_grad_norm: 0` of the training): clipped to 1 it stood still.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from methods.settings import (
     ChunkRank,
     ChunksTogether,
     DocumentsPerStep,
+    GrowingLengths,
     HypernetworkBlocks,
     HypernetworkHeads,
     HypernetworkRate,
@@ -55,6 +57,7 @@ def d2l(
     most_chunks: MostChunks = 8,
     shortest: ShortestChunk = 25,
     alone: SinglePhase = 0.8,
+    growing: GrowingLengths = 0.0,
     batch_size: DocumentsPerStep = 512,
     documents: TrainingDocuments = 20000,
     questions: QuestionsPerDocument = 10,
@@ -64,7 +67,7 @@ def d2l(
 ) -> Pipeline:
     """A hypernetwork from a document's activations to LoRA factors, by context distillation."""
     objective = context_distillation(
-        batch_size, documents, questions, k, answers, most_chunks=most_chunks, shortest=shortest, alone=alone, l1=l1
+        batch_size, documents, questions, k, answers, most_chunks, shortest, alone, growing, l1
     )
     network = doc_to_lora(targets, rank, latent, latents, blocks, heads, reader, longest, together)
     return Pipeline.of(Train(objective, network, adamw(learning_rate), training=_COSINE))

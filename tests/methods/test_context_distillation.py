@@ -18,6 +18,7 @@ from harness.generators import build_generator
 from harness.policy import digest_of
 from harness.registry import find_task, load_method, load_task
 from harness.spec import EvaluationProtocol
+from methods.generators.adapter_table import name_of
 from methods.objectives.context_distillation import mean_size
 from methods.objectives.document_batches import DocumentBatches
 from methods.objectives.document_questions import asked_about
@@ -128,6 +129,37 @@ def test_first_documents_of_one_chunk_then_all_cut_as_drawn(make_stage: MakeStag
     assert sorted(texts) == sorted(one.text for one in asked)
     assert len({len(one) for batch in later for one in batch["chunks"]}) > 3
     assert {len(one) for batch in later for one in batch["questions"]} == {1}
+
+
+def test_documents_grow_from_the_shortest_to_the_longest(make_stage: MakeStage) -> None:
+    """Never beyond the limit of their time, in the first phase never beyond a chunk; then all once a pass."""
+    stage = make_stage("d2l", steps=20)
+    task = load_task("facts", level="F0", windows=0.1, lengths="up-to")
+    asked = asked_about(stage, task.documents("train", 200), "gold", 1)
+    tokenize = stage.policy.tokenizer
+    begins = len(tokenize("").input_ids)
+    lengths = sorted(len(tokenize(one.text, add_special_tokens=False).input_ids) for one in asked)
+    chunk = max(length for length in lengths if length <= 32 - begins)
+    batches = DocumentBatches(stage, asked, 4, 1, alone=0.5, growing=0.8, most_chunks=8, shortest=8)
+    for spent in range(20):
+        read = [sum(len(part) - begins for part in one) for one in batches.batch(spent)["chunks"]]
+        assert len(read) == len(set(map(str, batches.batch(spent)["chunks"]))) == 4
+        longest = chunk if spent < 10 else lengths[-1]
+        if spent < 16:
+            assert max(read) <= max(lengths[3], lengths[0] + spent / 16 * (longest - lengths[0]))
+        assert batches.batch(spent) == batches.batch(spent)
+        stage.run.meters.count(steps=1)
+    after = [len(part) - begins for number in range(50) for one in batches.batch(number)["chunks"] for part in one]
+    assert sum(after) == sum(lengths)
+
+
+def test_gold_answers_distil_documents_beyond_the_window(make_stage: MakeStage) -> None:
+    stage = make_stage("context-distillation", answers="gold")
+    stage.run.task = load_task("facts", level="F6", context="none")
+    objective = load_method("context-distillation", **stage.run.spec.method.parameters).stages[0].objective
+    objective.trainer(stage, adamw(1e-2))
+    held = set(stage.policy.model.hypernetwork.place)
+    assert held == {name_of(stage.run.task.text(item)) for item in stage.run.task.items("val", len(held))}
 
 
 def test_under_the_control_another_document_is_read(make_stage: MakeStage) -> None:
