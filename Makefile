@@ -42,6 +42,7 @@ test-vllm: vllm-cpu
 
 # Two Ray nodes, a PostgreSQL server (its programs are the system's) and submitit, all on this machine.
 test-cluster: install
+	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { echo "make test-cluster needs a PostgreSQL server: install the system's package postgresql"; exit 2; }
 	$(BIN)/python -m pip install --quiet -e '.[dev,ray,slurm,postgres]'
 	$(BIN)/python -m pytest tests/cluster
 

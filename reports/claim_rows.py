@@ -105,6 +105,7 @@ def rule_text(claim: Claim) -> str:
     amount = f"a factor of {claim.matters:g}" if claim.estimand in RATIOS else f"{100 * claim.matters:g} points"
     budget = f" at equal {claim.budget.replace('_', ' ')}" if claim.budget is not None else ""
     tasks = f" on {' or '.join(claim.tasks)}" if claim.tasks else ""
+    tasks += "".join(f", {name.replace('_', ' ')} {value}" for name, value in claim.settings.items())
     arms = f"{' or '.join(claim.first.method)} against {' or '.join(claim.second.method)}"
     alike = f" of the same {' and '.join(claim.alike)}" if claim.alike else ""
     few = f", with at most {claim.parameters:.0%} of the parameters" if claim.parameters is not None else ""

@@ -99,6 +99,9 @@ def seeds_to_decide(claim: Claim, effect: Effect) -> int | None:
 def _findings(claim: Claim, sweep: SweepData) -> list[Finding]:
     if claim.tasks and sweep.sweep["task"] not in claim.tasks:
         return []
+    settings = json.loads(sweep.sweep["task_parameters"])
+    if any(settings.get(name) != value for name, value in claim.settings.items()):
+        return []
     arms = [method for method in sweep.methods if method.runs and not any(run["control"] for run in method.runs)]
     pairs = [(a, b) for a in arms for b in arms if a is not b and _are_a_pair(claim, a, b)]
     eligible = [pair for pair in pairs if _gain(claim, *pair) is None]

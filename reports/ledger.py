@@ -72,6 +72,8 @@ class Claim(Frozen):
     """Parameters in which both arms must agree."""
     tasks: tuple[str, ...] = ()
     """Tasks on which it can be decided; any, where there are none."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the task and the values that they must have."""
     budget: Meter | None = None
     """The meter that must limit both arms alike; any one, where it is left out."""
     estimand: Estimand = "accuracy"

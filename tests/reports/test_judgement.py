@@ -45,7 +45,12 @@ def arm(name: str, accuracy: float, seeds: int = 5, spread: float = 0.0, **of_ru
 
 def sweep(*methods: MethodData, split: str = "test", environments: int = 1) -> SweepData:
     places = [{"cpu": f"cpu {n}", "gpu": None, "threads": 1} for n in range(environments)]
-    about = {"sweep": "small", "task": "countdown", "final_evaluation": {"split": split}}
+    about = {
+        "sweep": "small",
+        "task": "countdown",
+        "task_parameters": '{"level": "L1", "windows": 4.0}',
+        "final_evaluation": {"split": split},
+    }
     return SweepData(about, list(methods), [], places, [])
 
 
@@ -131,10 +136,12 @@ def test_arms_of_one_claim_that_disagree_decide_nothing() -> None:
     assert one(judge(claim(), [sweep(GOOD, other, BAD)])).verdict == "inconclusive"
 
 
-def test_negative_controls_and_other_tasks_are_no_evidence() -> None:
+def test_negative_controls_other_tasks_and_other_settings_are_no_evidence() -> None:
     control = arm("es", 0.6, control="shuffled")
     assert one(judge(claim(), [sweep(control, BAD)])).verdict == "not run"
     assert one(judge(claim(tasks=("sudoku",)), [sweep(GOOD, BAD)])).verdict == "not run"
+    for settings, verdict in (({"windows": 4}, "supported"), ({"windows": 8}, "not run"), ({"other": 4}, "not run")):
+        assert one(judge(claim(settings=settings), [sweep(GOOD, BAD)])).verdict == verdict
     assert one(judge(claim(), [])).sweep is None
 
 

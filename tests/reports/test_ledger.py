@@ -60,6 +60,7 @@ def test_the_command_of_a_claim_has_both_arms_under_its_rules(claim: Claim) -> N
     assert len(sweep.file.final.seeds) >= 3 and sweep.file.final.on == "test"
     assert claim.budget is None or list(sweep.file.budget.limits()) == [claim.budget]
     assert not claim.tasks or sweep.task.name in claim.tasks
+    assert claim.settings.items() <= sweep.task.parameters.items()
     assert claim.estimand != "retention" or sweep.retention is not None
 
 
