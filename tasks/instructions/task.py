@@ -2,8 +2,8 @@
 
 Levels say what val and test hold out: `seen` nothing but the inputs, `phrasing` the wording of the description,
 `combination` the task (a selection of letters composed with a mapping, both known from other tasks), `both`, `frame` a
-kind of sentence that no training description has; `examples` gives three solved inputs instead of a description, and
-`arithmetic` is another family, on numbers, with operations and wordings held out. What val and test hold out, the
+kind of sentence that no training description has; `examples` gives three solved inputs instead of a description,
+`combination-examples` those of tasks held out, and `arithmetic` is another family, on numbers, with operations and wordings held out. What val and test hold out, the
 pre-training of the base models held out too (`tasks.corpus.instructions`). `data` is a folder in the format of
 Super-NaturalInstructions. `context="none"` leaves the description out of the prompt; `described` gives each underlying
 task with its descriptions and items; `only` asks one of them alone, in every split, as a method that learns a single
@@ -29,7 +29,8 @@ from tasks.instructions.natural import read_described, same_output
 from tasks.instructions.rouge import rouge_l
 from tasks.pool import Fixed, Pool, split_of
 
-LEVELS = ("seen", "phrasing", "combination", "both", "frame", "examples", "arithmetic")
+LEVELS = ("seen", "phrasing", "combination", "both", "frame", "examples", "combination-examples", "arithmetic")
+_HELD_TASKS = ("combination", "both", "combination-examples")
 SPLITS = ("train", "val", "test")
 _SIZES = {"train": 2000, "val": 500, "test": 2000}
 _HELD_SHARES = {"test": 0.7, "val": 0.3}
@@ -159,14 +160,14 @@ def _alone(read: dict[str, list[Described]], only: str) -> dict[str, list[Descri
 def _letters(level: str, only: str | None, split: str, rng: random.Random) -> tuple[str, dict[str, Any]] | None:
     """An item on letters. In training nothing is held out; in val and test what the level says."""
     held = split != "train"
-    chosen = rng.choice(corpus.HELD_OUT if held and level in ("combination", "both") else corpus.TRAIN)
+    chosen = rng.choice(corpus.HELD_OUT if held and level in _HELD_TASKS else corpus.TRAIN)
     if only is not None:
         chosen = corpus.Task(*only.split("+"))
     reworded = held and level in ("phrasing", "both")
     description = corpus.describe(rng, chosen, held=reworded, unseen_frame=held and level == "frame")
     letters = corpus.draw_input(rng, probe=held)
     shots = []
-    if level == "examples":
+    if level.endswith("examples"):
         shown = [corpus.draw_input(rng) for _ in range(_SHOTS)]
         shots = [[" ".join(one), " ".join(chosen.solve(one))] for one in shown if one != letters]
     if held and split_of("instructions val or test", letters, _HELD_SHARES) != split:

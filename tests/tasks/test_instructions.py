@@ -37,7 +37,7 @@ def test_held_out_tasks_are_never_trained_on() -> None:
     held, trained = {str(one) for one in corpus.HELD_OUT}, {str(one) for one in corpus.TRAIN}
     for level in LEVELS[:-1]:
         assert ids(level, "train") <= trained
-        assert ids(level, "test") <= (held if level in ("combination", "both") else trained)
+        assert ids(level, "test") <= (trained if level in ("seen", "phrasing", "frame", "examples") else held)
 
 
 def test_phrasings_and_frames_are_held_out() -> None:
@@ -55,6 +55,15 @@ def test_examples_stand_in_place_of_a_description() -> None:
         prompt = task.prompt(item)
         assert item.data["description"] not in prompt and prompt.count("Input:") == len(item.data["shots"]) + 1
         assert item.data["input"] not in [given for given, _ in item.data["shots"]]
+
+
+def test_examples_of_tasks_that_were_held_out() -> None:
+    task = load_task("instructions", level="combination-examples")
+    held = {str(one) for one in corpus.HELD_OUT}
+    for split in ("val", "test"):
+        for item in task.items(split, 20):
+            assert item.data["task_id"] in held and len(item.data["shots"]) >= 2
+    assert not held & {item.data["task_id"] for item in task.items("train", 200)}
 
 
 def test_without_context_only_the_input_is_asked() -> None:
