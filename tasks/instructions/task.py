@@ -3,11 +3,11 @@
 Levels say what val and test hold out: `seen` nothing but the inputs, `phrasing` the wording of the description,
 `combination` the task (a selection of letters composed with a mapping, both known from other tasks), `both`, `frame` a
 kind of sentence that no training description has; `examples` gives three solved inputs instead of a description,
-`combination-examples` those of tasks held out, and `arithmetic` is another family, on numbers, with operations and wordings held out. What val and test hold out, the
-pre-training of the base models held out too (`tasks.corpus.instructions`). `data` is a folder in the format of
-Super-NaturalInstructions. `context="none"` leaves the description out of the prompt; `described` gives each underlying
-task with its descriptions and items; `only` asks one of them alone, in every split, as a method that learns a single
-task needs it.
+`combination-examples` those of tasks held out, and `arithmetic` is another family, on numbers, with operations and
+wordings held out. What val and test hold out, the pre-training of the base models held out too
+(`tasks.corpus.instructions`). `data` is a folder in the format of Super-NaturalInstructions. `context="none"` leaves
+the description out of the prompt; `described` gives each underlying task with its descriptions and items; `only` asks
+one of them alone, in every split, as a method that learns a single task needs it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,75 @@
+"""What of a sweep's time is the harness's own: plan, starts of runs, leases, events, checkpoints, ingest, report.
+
+    python -m benchmarks.sweep_overhead [SWEEP] [--slots 2]
+
+Runs the sweep (`quickstart`) from nothing in an empty folder, as `beyondrl sweep` does, and divides the time of all
+slots: what the runs' meters call train, generate and evaluate is work; the tail, from the last start of a run until all
+have ended, leaves slots empty because there is nothing left to start. All else is overhead, be it inside runs, between
+them (a slot that waits for a trial's value is counted), or before the first and after the last one. Exit code 1 if its
+share is above the limit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from itertools import pairwise
+from pathlib import Path
+
+from cli.sweep import Places, carry_out
+from cli.sweep_files import find_sweep_file
+from harness.record import Result, RunDirectory
+from sweeps.file import read_sweep
+
+LIMIT = 0.03
+
+
+def main() -> int:
+    """Print the shares of the slots' time."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("sweep", nargs="?", default="quickstart")
+    arguments.add_argument("--slots", type=int, default=os.cpu_count())
+    given = arguments.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        runs = Path(folder) / "runs"
+        places = Places(runs, Path(folder) / "results.duckdb", Path(folder) / "reports")
+        parsed, document = read_sweep(find_sweep_file(given.sweep))
+        began = time.time()
+        carry_out(parsed, document, ["sweep", given.sweep], places, given.slots)
+        ended = time.time()
+        results = [RunDirectory(path.parent).read_result() for path in sorted(runs.rglob("result.json"))]
+    parts = divided(results, began, ended, given.slots)
+    whole = given.slots * (ended - began)
+    print(f"\n{given.sweep}: {len(results)} runs, {ended - began:.0f} s of the wall on {given.slots} slots")
+    for name, seconds in parts.items():
+        print(f"{name:22} {seconds:8.1f} s of slots  {seconds / whole:7.2%}")
+    share = sum(seconds for name, seconds in parts.items() if name not in ("work", "tail")) / whole
+    print(f"{'overhead':22} {'':21} {share:7.2%}  limit {LIMIT:.0%}{'' if share <= LIMIT else '  BROKEN'}")
+    return int(share > LIMIT)
+
+
+def divided(results: list[Result], began: float, ended: float, slots: int) -> dict[str, float]:
+    """Seconds of all slots from `began` to `ended` by what they went to."""
+    work = sum(one.meters.train_seconds + one.meters.generate_seconds + one.meters.evaluate_seconds for one in results)
+    alive = sum(one.finished_at - one.started_at for one in results)
+    first, last = min(one.started_at for one in results), max(one.finished_at for one in results)
+    latest = max(one.started_at for one in results)
+    changes = sorted([(one.started_at, 1) for one in results] + [(one.finished_at, -1) for one in results])
+    empty = {"between runs": 0.0, "tail": 0.0}
+    running = 0
+    for (moment, change), (until, _) in pairwise(changes):
+        running += change
+        empty["tail" if moment >= latest else "between runs"] += (slots - running) * (until - moment)
+    return {
+        "work": work,
+        "inside runs": alive - work,
+        "between runs": empty["between runs"],
+        "before and after": slots * (first - began + ended - last),
+        "tail": empty["tail"],
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
