@@ -33,16 +33,15 @@ def plan(
     """Say what a sweep would take: tokens, operations, device-hours, money, memory, disk; run nothing."""
     from cli.sweep import Places, carry_out
     from cli.sweep_files import find_sweep_file
-    from sweeps.file import read_sweep
+    from sweeps.league import read_league
 
-    parsed, document = read_sweep(find_sweep_file(file))
-    if check:
-        _check(parsed, document, runs)
-        return
-    if price is not None:
-        parsed = parsed.model_copy(update={"price": price_of(price)})
     places = Places(runs, DATABASE, OUT)
-    carry_out(parsed, document, ["plan", file], places, slots, True, json, devices=tuple(device_memory or ()))
+    for parsed, document in read_league(find_sweep_file(file)).members:
+        if check:
+            _check(parsed, document, runs)
+            continue
+        priced = parsed if price is None else parsed.model_copy(update={"price": price_of(price)})
+        carry_out(priced, document, ["plan", file], places, slots, True, json, devices=tuple(device_memory or ()))
 
 
 def price_of(text: str | None) -> Price | None:

@@ -1,4 +1,7 @@
-"""`beyondrl sweep FILE`: plan, tune, run the final seeds, ingest, report. The same command goes on after any stop."""
+"""`beyondrl sweep FILE`: plan, tune, run the final seeds, ingest, report. The same command goes on after any stop.
+
+A file of several tasks is that many sweeps, one after the other, and a report across them.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -36,15 +39,30 @@ def sweep(
     """Run a whole comparison from a sweep file: tuning, final runs, database, report."""
     from cli.sweep_files import find_sweep_file
     from harness.executors.choice import overruled
-    from sweeps.file import read_sweep
+    from sweeps.league import read_league
 
-    parsed, document = read_sweep(find_sweep_file(file))
-    chosen = overruled(parsed.executor, executor, ray_address)
+    league = read_league(find_sweep_file(file))
     words = ["sweep", file]
     words += [] if executor is None else ["--executor", executor]
     words += [] if ray_address is None else ["--ray-address", ray_address]
-    parsed = parsed.model_copy(update={"executor": chosen})
-    carry_out(parsed, document, words, Places(runs, database, out), slots, dry_run, json)
+    places, incomplete = Places(runs, database, out), False
+    for parsed, document in league.members:
+        chosen = overruled(parsed.executor, executor, ray_address)
+        one = parsed.model_copy(update={"executor": chosen})
+        incomplete = _carried_out(one, document, words, places, slots, dry_run, json) or incomplete
+    if league.across is not None and not dry_run:
+        _report_across(places, [member.name for member, _ in league.members], league.across)
+    if incomplete:
+        raise typer.Exit(1)
+
+
+def _carried_out(*arguments: Any) -> bool:
+    """Carry out one of the sweeps; whether runs of it have failed, which is no reason to leave out the others."""
+    try:
+        carry_out(*arguments)
+    except typer.Exit as left:
+        return left.exit_code != 0
+    return False
 
 
 @dataclass(frozen=True)
@@ -137,6 +155,13 @@ def _report(places: Places, name: str) -> None:
         leaderboard_text(places.database, name, terminal.width), markup=False, highlight=False, soft_wrap=True
     )
     say_where(report.html, places.out)
+
+
+def _report_across(places: Places, sweeps: list[str], name: str) -> None:
+    from cli.data import say_where
+    from reports.league import write_league
+
+    say_where(write_league(places.database, sweeps, name, places.out).html, places.out)
 
 
 def _command(words: list[str], places: Places) -> str:

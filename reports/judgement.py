@@ -99,7 +99,7 @@ def seeds_to_decide(claim: Claim, effect: Effect) -> int | None:
 def _findings(claim: Claim, sweep: SweepData) -> list[Finding]:
     if claim.tasks and sweep.sweep["task"] not in claim.tasks:
         return []
-    settings = json.loads(sweep.sweep["task_parameters"])
+    settings = sweep.sweep["task_parameters"]
     if any(settings.get(name) != value for name, value in claim.settings.items()):
         return []
     arms = [method for method in sweep.methods if method.runs and not any(run["control"] for run in method.runs)]

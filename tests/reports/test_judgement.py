@@ -48,7 +48,7 @@ def sweep(*methods: MethodData, split: str = "test", environments: int = 1) -> S
     about = {
         "sweep": "small",
         "task": "countdown",
-        "task_parameters": '{"level": "L1", "windows": 4.0}',
+        "task_parameters": {"level": "L1", "windows": 4.0},
         "final_evaluation": {"split": split},
     }
     return SweepData(about, list(methods), [], places, [])
