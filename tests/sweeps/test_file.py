@@ -8,6 +8,7 @@ import pytest
 
 from harness.errors import UserError
 from sweeps.file import read_sweep
+from sweeps.league import read_league
 from sweeps.resolve import resolve
 from tests.sweeps.conftest import sweep_text
 from tests.sweeps.toys import MODEL
@@ -17,8 +18,8 @@ SHIPPED = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_sweep_parses(path: Path) -> None:
-    file, _ = read_sweep(path)
-    assert file.budget.limits() and "base" in {choice.name for choice in file.methods}
+    for file, _ in read_league(path).members:
+        assert file.budget.limits() and "base" in {choice.name for choice in file.methods}
 
 
 def test_defaults_and_shorthands(tmp_path: Path) -> None:
