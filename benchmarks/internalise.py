@@ -1,14 +1,15 @@
 """What it costs to internalise a document, and to ask about it afterwards: ratios measured side by side in one run.
 
-    python -m benchmarks.internalise RUN [--documents 32] [--repeats 30]
+    python -m benchmarks.internalise RUN [--documents 32] [--repeats 30] [-t windows=0.06]
 
-RUN is the directory of a finished run of `d2l`; its task's test documents are used. Its hypernetwork writes each of
-them once; gradient context distillation (the recipe's rank and scale, the best of several learning rates, the true
-questions) takes as many updates as it needs to answer as many questions right. Both start from the text: the teacher's
-answers belong to the distillation's time. Then one question is answered without a document, with the adapter merged,
-with it applied beside the weights, and with the document in its prompt. Documents one at a time, warm, loading left
-out; what is compared alternates, figures are medians. On a processor time is what the one thread had of it, so that
-what else the machine does is in no figure; on a GPU it is the wall's. Exit code 1 if a goal is missed.
+RUN is the directory of a finished run of `d2l`; its task's test documents are used, or those of the task with other
+settings (the teacher must see them whole). Its hypernetwork writes each of them once; gradient context distillation
+(the recipe's rank and scale, the best of several learning rates, the true questions) takes as many updates as it needs
+to answer as many questions right. Both start from the text: the teacher's answers belong to the distillation's time.
+Then one question is answered without a document, with the adapter merged, with it applied beside the weights, and with
+the document in its prompt. Documents one at a time, warm, loading left out; what is compared alternates, figures are
+medians. On a processor time is what the one thread had of it, so that what else the machine does is in no figure; on a
+GPU it is the wall's. Exit code 1 if a goal is missed.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import torch
 
 from harness.adapters import merged, open_adapter
 from harness.contracts import Resources, Sampling
+from harness.document import scalar
 from harness.engines.adapted import AdaptedEngine
 from harness.engines.hf import HFEngine, encode
 from harness.generator_model import GeneratorModel
@@ -60,12 +62,14 @@ def main() -> int:
     arguments.add_argument("run", type=Path)
     arguments.add_argument("--documents", type=int, default=32)
     arguments.add_argument("--repeats", type=int, default=30)
+    arguments.add_argument("-t", "--task", action="append", default=[], metavar="NAME=VALUE", dest="settings")
     given = arguments.parse_args()
     torch.set_num_threads(Resources().threads)
     handle, spec = find_generator(given.run), RunDirectory(given.run).read_spec()
     base = handle.base()
     model = handle.open(base.model().eval(), base.tokenizer())
-    task = load_task(spec.task.name, **spec.task.parameters)
+    changed = {name: scalar(value) for name, _, value in (setting.partition("=") for setting in given.settings)}
+    task = load_task(spec.task.name, **{**spec.task.parameters, **changed})
     bench = Bench(model, task, task.documents("test", given.documents))
     ratios = bench.internalise() | bench.follow_up(given.repeats, base)
     missed = 0

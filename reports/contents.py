@@ -60,7 +60,8 @@ def pairwise(comparison: Comparison) -> Table:
     note = (
         "Row minus column, in points, on the same seeds and the same questions, with a 95% interval and the p-value "
         "adjusted (Holm): pairs with base among themselves, the other pairs among themselves. > the row is ahead, "
-        "< it is behind, = tied."
+        "< it is behind, = tied. An interval is that of its pair alone: one without 0 beside a = is of a difference "
+        "that the adjustment for all pairs does not leave standing."
     )
     return Table("Every pair", ["method", *names], rows, note)
 
