@@ -14,6 +14,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from harness.contracts import Completion, Prompt, Sampling
+from harness.engines.batches import BATCH_TOKENS, batches
 from harness.engines.hf import complete, encode, uniforms
 from harness.generator_model import GeneratorModel
 
@@ -23,10 +24,18 @@ class AdaptedEngine:
 
     name = "adapted"
 
-    def __init__(self, model: GeneratorModel, tokenizer: PreTrainedTokenizerBase, batch_rows: int = 128) -> None:
+    def __init__(
+        self,
+        model: GeneratorModel,
+        tokenizer: PreTrainedTokenizerBase,
+        batch_rows: int = 128,
+        batch_tokens: int = BATCH_TOKENS,
+    ) -> None:
+        """Batches are bounded as the embedded engine's; every row reads its own prompt."""
         self.model = model
         self.tokenizer = tokenizer
         self.batch_rows = batch_rows
+        self.batch_tokens = batch_tokens
 
     @torch.inference_mode()
     def generate(
@@ -34,13 +43,12 @@ class AdaptedEngine:
     ) -> list[Completion]:
         """One completion a prompt, in order, under the adapter of the text at the same place."""
         ids = [encode(self.tokenizer, prompt) for prompt in prompts]
-        order = sorted(range(len(ids)), key=lambda i: (len(ids[i]), i))
         completions: dict[int, Completion] = {}
         training = self.model.training
         self.model.eval()
         try:
-            for start in range(0, len(order), self.batch_rows):
-                chosen = order[start : start + self.batch_rows]
+            lengths = [len(row) for row in ids]
+            for chosen in batches(lengths, self.batch_rows, self.batch_tokens, sampling.max_new_tokens):
                 member = {text: n for n, text in enumerate(dict.fromkeys(texts[i] for i in chosen))}
                 rows = sorted(chosen, key=lambda i: member[texts[i]])
                 completions.update(zip(rows, self._batch(ids, rows, texts, member, sampling, seed), strict=True))

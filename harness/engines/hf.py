@@ -1,8 +1,9 @@
 """The embedded engine: a transformers model on whatever device it lies, decoded by `harness.engines.decode`.
 
-Prompts are tokenised here (chat messages through the model's own template), sorted by length so that a batch holds
-little padding, and answered in the order given. What prompt i samples follows from the seed and i, not from its batch.
-A beginning that all prompts share is computed once a call, a prompt that is asked several times once a batch.
+Prompts are tokenised here (chat messages through the model's own template), batched by length with little padding and
+bounded memory (`harness.engines.batches`), and answered in the order given. What prompt i samples follows from the seed
+and i, not from its batch. A beginning that all prompts share is computed once a call, a prompt that is asked several
+times once a batch.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.chat import turn_end
 from harness.contracts import Completion, Likelihood, Prompt, Sampling
+from harness.engines.batches import BATCH_TOKENS, batches
 from harness.engines.decode import decode
 from harness.engines.likelihood import likelihoods
 from harness.engines.prefix import Prefix, shared_prefix
@@ -25,26 +27,35 @@ class HFEngine:
 
     name = "hf"
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_rows: int = 128) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        batch_rows: int = 128,
+        batch_tokens: int = BATCH_TOKENS,
+    ) -> None:
+        """A batch holds at most `batch_rows` rows and `batch_tokens` tokens, padding and those to come included."""
         self.model = model
         self.tokenizer = tokenizer
         self.batch_rows = batch_rows
+        self.batch_tokens = batch_tokens
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Completion]:
         """One completion a prompt, in order."""
         ids = [encode(self.tokenizer, prompt) for prompt in prompts]
-        order = sorted(range(len(ids)), key=lambda i: (len(ids[i]), i))
         completions: dict[int, Completion] = {}
         training = self.model.training
         self.model.eval()
         try:
             prefix = shared_prefix(self.model, ids) if ids else None
-            for start in range(0, len(order), self.batch_rows):
-                rows = order[start : start + self.batch_rows]
-                asked = {prompt: place for place, prompt in enumerate(dict.fromkeys(tuple(ids[i]) for i in rows))}
+            read = 0 if prefix is None else prefix.length
+            names = [tuple(row) for row in ids]
+            lengths, limit = [len(row) for row in ids], sampling.max_new_tokens
+            for rows in batches(lengths, self.batch_rows, self.batch_tokens, limit, names, read):
+                asked = {prompt: place for place, prompt in enumerate(dict.fromkeys(names[i] for i in rows))}
                 answers = complete(
                     self.model, self.tokenizer, [list(prompt) for prompt in asked], sampling,
-                    uniforms(sampling, seed, rows), of=[asked[tuple(ids[i])] for i in rows], prefix=prefix,
+                    uniforms(sampling, seed, rows), of=[asked[names[i]] for i in rows], prefix=prefix,
                 )  # fmt: skip
                 completions.update(zip(rows, answers, strict=True))
         finally:
@@ -54,7 +65,7 @@ class HFEngine:
     def likelihoods(self, pairs: Sequence[tuple[Prompt, str]]) -> list[Likelihood]:
         """How likely each continuation is after its context, answered in order."""
         texts = [(as_text(self.tokenizer, context), continuation) for context, continuation in pairs]
-        return likelihoods(self.model, self.tokenizer, texts)
+        return likelihoods(self.model, self.tokenizer, texts, self.batch_tokens)
 
 
 def uniforms(sampling: Sampling, seed: int, rows: Sequence[int]) -> torch.Tensor | None:

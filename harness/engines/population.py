@@ -15,6 +15,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from harness.contracts import Completion, Likelihood, Prompt, Sampling
+from harness.engines.batches import BATCH_TOKENS, batches, rows_within
 from harness.engines.hf import encode, end_ids, uniforms
 from harness.engines.layout import LowRank
 from harness.engines.likelihood import member_likelihoods
@@ -28,19 +29,31 @@ class PopulationEngine:
     name = "population"
 
     def __init__(
-        self, model: Any, tokenizer: PreTrainedTokenizerBase, rows: int = 512, memory_bytes: int = 2**29
+        self,
+        model: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        rows: int = 512,
+        memory_bytes: int = 2**29,
+        batch_tokens: int = BATCH_TOKENS,
     ) -> None:
-        """`rows` of a batch, and the bytes that the members' own tensors may take."""
+        """`rows` and `batch_tokens` of a batch, and the bytes that the members' own tensors may take."""
         self.model = model
         self.tokenizer = tokenizer
         self.rows = rows
         self.memory_bytes = memory_bytes
+        self.batch_tokens = batch_tokens
 
-    def group_size(self, bytes_a_member: int, names: Iterable[str], prompts: int) -> int:
-        """How many members one batch holds; each should have four rows of it at least, as far as there are prompts."""
+    def group_size(
+        self, bytes_a_member: int, names: Iterable[str], prompts: int, longest: int = 1, new_tokens: int = 0
+    ) -> int:
+        """How many members one batch holds; each should have four rows of it at least, as far as there are prompts.
+
+        `longest` is the tokens of the longest prompt, `new_tokens` what may come after it.
+        """
         if not supported(self.model, names):
             return 1
-        by_rows = self.rows // max(1, min(prompts, 4) if refills(self.model) else prompts)
+        rows = rows_within(longest, self.rows, self.batch_tokens, new_tokens)
+        by_rows = rows // max(1, min(prompts, 4) if refills(self.model) else prompts)
         return max(1, min(by_rows, self.memory_bytes // max(1, bytes_a_member)))
 
     def generate(
@@ -58,26 +71,36 @@ class PopulationEngine:
         member's n-th prompt uses the same random numbers. Without `logprobs` those of the completions are empty.
         """
         ids = [encode(self.tokenizer, prompt) for prompt in prompts]
+        lengths = [len(row) for row in ids]
+        limit = sampling.max_new_tokens
+        rows = rows_within(max(lengths), self.rows, self.batch_tokens, limit)
+        parts = [list(range(len(ids)))]  # one queue, or one a batch where its rows cannot be refilled
+        if not refills(self.model):
+            parts = list(batches(lengths, self.rows // count, self.batch_tokens // count, limit))
+        found: list[dict[int, Completion]] = [{} for _ in range(count)]
         ends = end_ids(self.model, self.tokenizer)
         training = self.model.training
         self.model.eval()
         try:
             with members_of(self.model, members, count) as layout:
-                uniform = uniforms(sampling, seed, range(len(ids)))
-                queue = Queue(
-                    self.model, ids, sampling, ends, self.tokenizer.pad_token_id, layout, self.rows, uniform, logprobs
-                )
-                answers = queue.run()
+                for part in parts:
+                    asked, uniform = [ids[place] for place in part], uniforms(sampling, seed, part)
+                    queue = Queue(
+                        self.model, asked, sampling, ends, self.tokenizer.pad_token_id, layout, rows, uniform, logprobs
+                    )
+                    answers = queue.run()
+                    for member, own in enumerate(found):
+                        own.update(zip(part, self._completions(answers, member, asked, sampling, ends), strict=True))
         finally:
             self.model.train(training)
-        return [self._completions(answers, member, ids, sampling, ends) for member in range(count)]
+        return [[own[place] for place in range(len(ids))] for own in found]
 
     def likelihoods(
         self, members: Members, count: int, texts: Sequence[tuple[Sequence[int], Sequence[int]]]
     ) -> list[list[Likelihood]]:
         """The likelihood of given tokens after given tokens (prompt ids, completion ids), one list a member."""
         with members_of(self.model, members, count):
-            return member_likelihoods(self.model, texts, count)
+            return member_likelihoods(self.model, texts, count, self.batch_tokens)
 
     def _completions(
         self, answers: Answers, member: int, prompts: list[list[int]], sampling: Sampling, ends: tuple[int, ...]

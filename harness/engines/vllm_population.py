@@ -40,8 +40,10 @@ class VLLMPopulation:
         self.slots = slots
         self.memory_bytes = memory_bytes
 
-    def group_size(self, bytes_a_member: int, names: Iterable[str], prompts: int) -> int:
-        """How many members are made at once."""
+    def group_size(
+        self, bytes_a_member: int, names: Iterable[str], prompts: int, longest: int = 1, new_tokens: int = 0
+    ) -> int:
+        """How many members are made at once; vLLM bounds its batches itself."""
         return max(1, min(self.slots, self.memory_bytes // max(1, bytes_a_member)))
 
     def generate(

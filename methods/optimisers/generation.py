@@ -59,7 +59,7 @@ def evaluate_members(
     scored = isinstance(objective, LikelihoodObjective)
     # Likelihoods of given texts are one forward pass: the embedded engine's in any case, as a gradient's would be.
     engine = population_of("hf" if scored else stage.run.spec.evaluation.engine, stage.policy)
-    size = engine.group_size(bytes_a_member, names, len(items))
+    size = engine.group_size(bytes_a_member, names, len(items), *longest_text(stage, objective, items))
     size = max(1, size - size % whole) if size > 1 else 1
     scorer = _likelihoods if scored else _answers
     scores: list[list[float]] = []
@@ -69,6 +69,16 @@ def evaluate_members(
         scores += scorer(stage, objective, engine, members(group), len(group), items, seen)
     measures = {name: float(np.mean(values)) for name, values in seen.items()}
     return Generation(items, np.array(scores, dtype=np.float64), measures)
+
+
+def longest_text(stage: StageContext, objective: FitnessObjective, items: Sequence[Item]) -> tuple[int, int]:
+    """Tokens of the longest text that is read, and how many may be generated after it."""
+    from harness.engines.hf import encode
+
+    if isinstance(objective, LikelihoodObjective):
+        return max(len(prompt) + len(completion) for prompt, completion in objective.texts(stage, items)), 0
+    lengths = [len(encode(stage.policy.tokenizer, stage.task.prompt(item))) for item in items]
+    return max(lengths), stage.sampling(0.0).max_new_tokens
 
 
 def _answers(

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.contracts import FitnessObjective, LikelihoodObjective
+from methods.optimisers.generation import longest_text
 
 if TYPE_CHECKING:
     import torch
@@ -36,12 +37,14 @@ def probed_sigma(
     search = small.noise_of(stage.seed("sigma-probe"), master)
     names = small.searched(master, 0)
     served = stage.policy.tensors()
+    longest = longest_text(stage, objective, items)
 
     def answers(sigma: float) -> list[str]:
         from harness.engines.choice import population_of
 
         engine = population_of(stage.run.spec.evaluation.engine, stage.policy)
-        size = _MEMBERS if engine.group_size(search.member_bytes(names, served[names[0]].dtype), names, 4) > 3 else 1
+        bytes_a_member = search.member_bytes(names, served[names[0]].dtype)
+        size = _MEMBERS if engine.group_size(bytes_a_member, names, 4, *longest) > 3 else 1
         texts: list[str] = []
         with stage.run.meters.clock("generate"):
             for first in range(0, _MEMBERS, size):

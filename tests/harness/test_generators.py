@@ -106,6 +106,8 @@ def test_answers_are_those_of_each_adapter_alone(model: GeneratorModel, prompts:
     found = engine.generate(prompts, texts, GREEDY, seed=0)
     backwards = engine.generate(prompts[::-1], texts[::-1], GREEDY, seed=0)[::-1]
     assert [one.token_ids for one in found] == [one.token_ids for one in backwards]
+    bounded = AdaptedEngine(model, model.tokenizer, batch_tokens=1).generate(prompts, texts, GREEDY, seed=0)
+    assert [one.token_ids for one in found] == [one.token_ids for one in bounded]
     for text in TEXTS:
         places = [n for n, one in enumerate(texts) if one == text]
         handle = load_model("lab")
