@@ -24,6 +24,7 @@ from harness.contracts import Completion, Item, Parameterisation, Prompt, Sampli
 from harness.control import Controlled
 from harness.diagnosis import likely_cause
 from harness.early_stopping import BestPoint
+from harness.engines.batches import BATCH_ROWS
 from harness.engines.choice import engine_of
 from harness.errors import Pruned, is_out_of_memory
 from harness.evaluate import evaluate
@@ -147,7 +148,7 @@ class StageContext:
     """Micro-batches an update."""
     micro_batch: int | None = None
     """Rows of the largest micro-batch of the last update; None where nothing is computed in micro-batches."""
-    generation_rows: int = 128
+    generation_rows: int = BATCH_ROWS
     """Prompts that are answered at once."""
     best: BestPoint = field(default_factory=BestPoint)
     """The best point of the learning curve in this stage, for early stopping."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from harness.engines.batches import BATCH_ROWS
 from harness.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def unserved_part(pipeline: Pipeline) -> str | None:
     return None
 
 
-def engine_of(name: str, policy: Policy, rows: int = 128) -> Engine:
+def engine_of(name: str, policy: Policy, rows: int = BATCH_ROWS) -> Engine:
     """The engine that answers with `policy`; `rows` of a batch where the engine does not choose them itself."""
     check_engine(name)
     if name == "vllm" and policy.kind == "generator":

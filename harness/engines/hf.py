@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.chat import turn_end
 from harness.contracts import Completion, Likelihood, Prompt, Sampling
-from harness.engines.batches import BATCH_TOKENS, batches
+from harness.engines.batches import BATCH_ROWS, BATCH_TOKENS, batches
 from harness.engines.decode import decode
 from harness.engines.likelihood import likelihoods
 from harness.engines.prefix import Prefix, shared_prefix
@@ -31,7 +31,7 @@ class HFEngine:
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
-        batch_rows: int = 128,
+        batch_rows: int = BATCH_ROWS,
         batch_tokens: int = BATCH_TOKENS,
     ) -> None:
         """A batch holds at most `batch_rows` rows and `batch_tokens` tokens, padding and those to come included."""

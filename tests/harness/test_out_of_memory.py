@@ -108,7 +108,7 @@ def test_sampling_goes_on_in_smaller_batches(runs: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr(hf, "complete", limited)
     directory = run_to_end(make_spec("grpo"), runs)
     events = [e for e in read_events(directory.events) if e["kind"] == "generation_rows"]
-    assert [(e["old"], e["new"]) for e in events] == [(128, 8), (8, 4)]
+    assert [(e["old"], e["new"]) for e in events] == [(512, 8), (8, 4)]
     assert directory.read_result().meters.generated_tokens == whole.read_result().meters.generated_tokens
     assert_same_weights(directory, whole)
 
