@@ -1,13 +1,15 @@
 """Questions about documents with what a teacher that sees the document says to them, token by token.
 
 The teacher is the stage's own untouched base with the document in its prompt: its greedy answer, and at each of its
-tokens the `k` likeliest tokens with their log-probabilities. With `gold` answers the demonstrations take its place, one
-token of probability one at every place, and nothing is computed. Made once and kept, charged like rollouts (see
-`objectives.rollouts`). A question whose document does not fit into the base's window has no teacher and is left out.
+tokens the `k` likeliest tokens with their log-probabilities. Made once and kept, charged like rollouts (see
+`objectives.rollouts`). With `gold` answers the demonstrations take its place, one token of probability one at every
+place, and nothing is computed or kept. A question whose document does not fit into the base's window has no teacher and
+is left out.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -54,13 +56,17 @@ def asked_about(stage: StageContext, documents: Sequence[Any], answers: Answers,
 
     task: Any = stage.task
     asks = [_Open(place, item, one.text) for place, one in enumerate(documents) for item in one.items]
-    decisive = {
-        "questions": [[ask.item.id, ask.text] for ask in asks],
-        "weights": "none" if answers == "gold" else digest_of(stage.policy.model.base.named_parameters()),
-        "answers": answers,
-        "k": k,
-    }
-    rows = sampled_once(stage, decisive, lambda: _gold(stage, asks) if answers == "gold" else _taught(stage, asks, k))
+    if answers == "gold":
+        rows = _gold(stage, asks)
+    else:
+        read = [hashlib.sha256(one.text.encode()).hexdigest() for one in documents]
+        decisive = {
+            "questions": [[ask.item.id, read[ask.document]] for ask in asks],
+            "weights": digest_of(stage.policy.model.base.named_parameters()),
+            "answers": answers,
+            "k": k,
+        }
+        rows = sampled_once(stage, decisive, lambda: _taught(stage, asks, k))
     found: dict[int, list[Question]] = {}
     for row in rows:
         ask = asks[row["ask"]]
