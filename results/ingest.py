@@ -1,15 +1,16 @@
 """The one collector: run and sweep directories into the database, in one transaction under a file lock.
 
 A run whose content has not changed is left alone, and one whose files have not is not even read (`results.seen`), so
-ingesting twice is ingesting once. Rows go in by some hundreds of runs at a time. `rebuild` starts from nothing;
-the database that results has the same rows. What papers report (results.literature) comes in beside the runs. Workers
-never open the database.
+ingesting twice is ingesting once. The rows of a run or a sweep whose directory is gone go too; those from another
+folder of runs stay. Rows go in by some hundreds of runs at a time. `rebuild` starts from nothing; the database that
+results has the same rows. What papers report (results.literature) comes in beside the runs. Workers never open the
+database.
 """
 
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,24 +23,26 @@ from harness.record import RunDirectory
 from results.database import connect, prepare
 from results.literature import read_papers, read_reported
 from results.rows import content_hash, preference_row, run_rows, sweep_rows
-from results.seen import content_of, read_seen, scan, write_seen
+from results.seen import content_of, forget, read_seen, roots, scan, write_seen
 
 if TYPE_CHECKING:
     import duckdb
 
 _RUN_TABLES = ("runs", "stages", "metrics", "curve", "environments", "samples", "retention", "regrades")
 _RUNS_A_BATCH = 200
+_DEPTH = 2  # slashes in a run's folder: task/method/run
 _SWEEP_TABLES = ("sweeps", "arms", "trials", "finals", "refusals")
 
 
 @dataclass(frozen=True)
 class IngestSummary:
-    """How many runs were new, changed, unchanged, and how many of all are failed."""
+    """How many runs were new, changed, unchanged, gone, and how many of all are failed."""
 
     new: int
     updated: int
     unchanged: int
     failed: int
+    removed: int
 
 
 def ingest(runs: Path, database: Path, rebuild: bool = False) -> IngestSummary:
@@ -52,9 +55,10 @@ def ingest(runs: Path, database: Path, rebuild: bool = False) -> IngestSummary:
         try:
             prepare(connection)
             connection.execute("BEGIN")
-            summary = _ingest_runs(connection, runs)
-            _ingest_sweeps(connection, runs)
-            _ingest_preferences(connection, runs)
+            root = str(runs.resolve())
+            summary = _ingest_runs(connection, runs, root)
+            _ingest_sweeps(connection, runs, root)
+            _ingest_preferences(connection, runs, root)
             _ingest_reported(connection)
             connection.execute("COMMIT")
             return summary
@@ -62,21 +66,21 @@ def ingest(runs: Path, database: Path, rebuild: bool = False) -> IngestSummary:
             connection.close()
 
 
-def _ingest_runs(connection: duckdb.DuckDBPyConnection, runs: Path) -> IngestSummary:
+def _ingest_runs(connection: duckdb.DuckDBPyConnection, runs: Path, root: str) -> IngestSummary:
     known = dict(connection.execute("SELECT run_id, content_hash FROM runs").fetchall())
-    seen = read_seen(connection)
+    seen = {folder: told for folder, told in read_seen(connection, root).items() if folder.count("/") == _DEPTH}
     new = updated = unchanged = failed = 0
-    batch = _Batch(connection, runs)
+    batch = _Batch(connection, runs, root)
     for folder, fingerprint in scan(runs):
-        if fingerprint is not None and seen.get(folder) == fingerprint:
+        before = seen.pop(folder, None)
+        if fingerprint is not None and before == fingerprint:
             unchanged += 1
             continue
         directory = RunDirectory(runs / folder)
         run_id = directory.read_spec().run_id
         content = content_hash(directory)
         failed += directory.status() == "failed"
-        if fingerprint is not None:
-            batch.fingerprints[folder] = fingerprint
+        batch.fingerprints[folder] = fingerprint or ""
         if known.get(run_id) == content:
             unchanged += 1
             continue
@@ -84,14 +88,16 @@ def _ingest_runs(connection: duckdb.DuckDBPyConnection, runs: Path) -> IngestSum
         new += run_id not in known
         batch.add(directory, run_id, content, run_id in known)
     batch.write()
-    return IngestSummary(new, updated, unchanged, failed)
+    gone = forget(connection, root, seen if runs.is_dir() else ()) & set(known)
+    _delete(connection, _RUN_TABLES, "run_id", gone)
+    return IngestSummary(new, updated, unchanged, failed, len(gone))
 
 
 class _Batch:
     """Rows of several runs, which go into each table in one statement."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, runs: Path) -> None:
-        self.connection, self.runs = connection, runs
+    def __init__(self, connection: duckdb.DuckDBPyConnection, runs: Path, root: str) -> None:
+        self.connection, self.runs, self.root = connection, runs, root
         self.fingerprints: dict[str, str] = {}
         self._clear()
 
@@ -110,15 +116,12 @@ class _Batch:
 
     def write(self) -> None:
         """Put into the database what was added."""
-        for table in _RUN_TABLES if self.replaced else ():
-            self.connection.execute(
-                f"DELETE FROM {table} WHERE run_id IN (SELECT unnest(?::VARCHAR[]))", [self.replaced]
-            )
+        _delete(self.connection, _RUN_TABLES, "run_id", self.replaced)
         for table, rows in self.rows.items():
             _insert(self.connection, table, rows)
         _insert_files(self.connection, "samples", self.samples)
         _insert_files(self.connection, "regrades", self.regrades)
-        write_seen(self.connection, self.fingerprints)
+        write_seen(self.connection, self.root, self.fingerprints)
         self._clear()
 
     def _clear(self) -> None:
@@ -130,30 +133,34 @@ class _Batch:
         self.count = 0
 
 
-def _ingest_sweeps(connection: duckdb.DuckDBPyConnection, runs: Path) -> None:
+def _ingest_sweeps(connection: duckdb.DuckDBPyConnection, runs: Path, root: str) -> None:
     paths = sorted(runs.glob("sweeps/*/sweep.json"))
-    if not _changed(connection, "sweeps", [*paths]):
+    if not _changed(connection, root, "sweeps", paths):
         return
-    for table in _SWEEP_TABLES:
-        connection.execute(f"DELETE FROM {table}")
-    for path in paths:
-        for table, rows in sweep_rows(path.parent, runs).items():
-            _insert(connection, table, rows)
+    before = {folder for folder in read_seen(connection, root) if folder.startswith("sweeps/")}
+    found = [sweep_rows(path.parent, runs) for path in paths]
+    names = {rows["sweeps"][0]["sweep"] for rows in found}
+    _delete(connection, _SWEEP_TABLES, "sweep", names | forget(connection, root, before))
+    for rows in found:
+        for table, some in rows.items():
+            _insert(connection, table, some)
+    write_seen(connection, root, {f"sweeps/{name}": "" for name in names})
 
 
-def _ingest_preferences(connection: duckdb.DuckDBPyConnection, runs: Path) -> None:
+def _ingest_preferences(connection: duckdb.DuckDBPyConnection, runs: Path, root: str) -> None:
     schema, files = Path(__file__).parent / "preferences.sql", sorted(runs.glob(f"{VOTES}/*.jsonl"))
-    if not _changed(connection, "preferences", [schema, *files]):
+    if not _changed(connection, root, "preferences", [schema, *files]):
         return
     connection.execute(schema.read_text())
-    votes = {vote.vote: vote for file in files for vote in read_preferences(file)}  # a copied file counts once
+    everywhere = [file for one in roots(connection) for file in sorted(Path(one).glob(f"{VOTES}/*.jsonl"))]
+    votes = {vote.vote: vote for file in everywhere for vote in read_preferences(file)}  # a copied file counts once
     _insert(connection, "preferences", [preference_row(vote) for vote in votes.values()])
 
 
 def _ingest_reported(connection: duckdb.DuckDBPyConnection) -> None:
     here = Path(__file__).parent
     if not _changed(
-        connection, "reported", [here / "reported.sql", here / "papers.csv", *sorted(here.glob("reported/*"))]
+        connection, "", "reported", [here / "reported.sql", here / "papers.csv", *sorted(here.glob("reported/*"))]
     ):
         return
     connection.execute((here / "reported.sql").read_text())
@@ -161,12 +168,17 @@ def _ingest_reported(connection: duckdb.DuckDBPyConnection) -> None:
     _insert(connection, "reported", [figure.model_dump() for figure in read_reported()])
 
 
-def _changed(connection: duckdb.DuckDBPyConnection, what: str, paths: list[Path]) -> bool:
+def _changed(connection: duckdb.DuckDBPyConnection, root: str, what: str, paths: list[Path]) -> bool:
     """Whether these files have another content than at the last ingest; remembered as ingested now."""
     content = content_of(paths)
-    (row,) = connection.execute("SELECT max(fingerprint) FROM seen WHERE folder = ?", [what]).fetchall()
-    write_seen(connection, {what: content})
-    return bool(row[0] != content)
+    before = read_seen(connection, root).get(what)
+    write_seen(connection, root, {what: content})
+    return before != content
+
+
+def _delete(connection: duckdb.DuckDBPyConnection, tables: Sequence[str], column: str, names: Collection[str]) -> None:
+    for table in tables if names else ():
+        connection.execute(f"DELETE FROM {table} WHERE {column} IN (SELECT unnest(?::VARCHAR[]))", [sorted(names)])
 
 
 def _insert_files(connection: duckdb.DuckDBPyConnection, table: str, files: dict[str, str]) -> None:

@@ -1,15 +1,16 @@
-"""Which run directories are as they were at the last ingest, told by names, sizes and times of their files alone.
+"""Which directories a database was made from, and which of them are as they were at the last ingest.
 
-A finished run is written once, so that its files need not be read again to know that nothing has changed; what changes
-them (a regrade, a run made again) changes a size or a time. A run without a result has no fingerprint: whether it is
-running or stale depends on the hour too.
+Told by names, sizes and times of files alone: a finished run is written once, so that its files need not be read again
+to know that nothing has changed; what changes them (a regrade, a run made again) changes a size or a time. A run
+without a result has no fingerprint: whether it is running or stale depends on the hour too. A database may be made from
+several folders of runs; each is its `root`, an absolute path.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,21 +31,49 @@ def scan(runs: Path) -> Iterator[tuple[str, str | None]]:
                     yield run[len(root) :].lstrip("/"), fingerprint or None
 
 
-def read_seen(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
-    """Fingerprints of what was ingested, by folder; the table is made where it is not there yet."""
-    connection.execute("CREATE TABLE IF NOT EXISTS seen (folder VARCHAR PRIMARY KEY, fingerprint VARCHAR)").fetchall()
-    return dict(connection.execute("SELECT folder, fingerprint FROM seen").fetchall())
+def read_seen(connection: duckdb.DuckDBPyConnection, root: str) -> dict[str, str]:
+    """Fingerprints of what was ingested from `root`, by folder (empty for a run that had no result)."""
+    _prepare(connection)
+    return dict(connection.execute("SELECT folder, fingerprint FROM ingested WHERE root = ?", [root]).fetchall())
 
 
-def write_seen(connection: duckdb.DuckDBPyConnection, found: dict[str, str]) -> None:
+def write_seen(connection: duckdb.DuckDBPyConnection, root: str, found: Mapping[str, str]) -> None:
     """Remember fingerprints."""
     if not found:
         return
     import pyarrow as pa
 
-    connection.register("fresh", pa.table({"folder": list(found), "fingerprint": list(found.values())}))
-    connection.execute("INSERT OR REPLACE INTO seen SELECT folder, fingerprint FROM fresh")
+    _prepare(connection)
+    rows = {"root": [root] * len(found), "folder": list(found), "fingerprint": list(found.values())}
+    connection.register("fresh", pa.table(rows))
+    connection.execute("INSERT OR REPLACE INTO ingested SELECT root, folder, fingerprint FROM fresh")
     connection.unregister("fresh")
+
+
+def forget(connection: duckdb.DuckDBPyConnection, root: str, folders: Collection[str]) -> set[str]:
+    """Forget folders of `root` that are gone; the names of those that lie nowhere else."""
+    if not folders:
+        return set()
+    connection.execute(
+        "DELETE FROM ingested WHERE root = ? AND folder IN (SELECT unnest(?::VARCHAR[]))", [root, list(folders)]
+    )
+    left = {folder.rpartition("/")[2] for (folder,) in connection.execute("SELECT folder FROM ingested").fetchall()}
+    return {folder.rpartition("/")[2] for folder in folders} - left
+
+
+def roots(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Every folder of runs that the database was made from."""
+    _prepare(connection)
+    return [root for (root,) in connection.execute("SELECT DISTINCT root FROM ingested ORDER BY root").fetchall()]
+
+
+def _prepare(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the table where it is not there yet; `seen` is what databases had that knew of one root only."""
+    connection.execute("DROP TABLE IF EXISTS seen")
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS ingested "
+        "(root VARCHAR, folder VARCHAR, fingerprint VARCHAR, PRIMARY KEY (root, folder))"
+    )
 
 
 def content_of(paths: list[Path]) -> str:

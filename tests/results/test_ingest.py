@@ -112,6 +112,50 @@ def test_a_changed_run_is_taken_up_again(swept: Path, tmp_path: Path) -> None:
     assert query(database, "SELECT count(*) FROM runs WHERE accuracy = 0.123")[1] == [(1,)]
 
 
+def test_a_removed_run_takes_its_rows_along_and_no_others(swept: Path, tmp_path: Path) -> None:
+    """Those of the run and of its sweep, once no folder has them any more."""
+    runs, other, database = tmp_path / "runs", tmp_path / "other", tmp_path / "r.duckdb"
+    shutil.copytree(swept, runs)
+    ingest(runs, database)
+    before = everything(database)
+    gone = next(d for d in all_runs(runs) if d.read_spec().method.name == "sft")
+    run_id = gone.read_spec().run_id
+    shutil.copytree(gone.path, other / gone.path.relative_to(runs))
+    shutil.rmtree(gone.path)
+    ingest(other, database)
+    assert ingest(runs, database).removed == 0  # the other folder has it still
+    shutil.rmtree(other / gone.path.relative_to(runs))
+    assert ingest(other, database).removed == 1
+    after = everything(database)
+    for table, rows in before.items():
+        kept = [row for row in rows if table in ("trials", "finals", "meta") or run_id not in row]
+        assert sorted(map(str, after[table])) == sorted(map(str, kept)), table
+    shutil.rmtree(runs / "sweeps/small")
+    ingest(runs, database)
+    assert (
+        query(database, "SELECT count(*) FROM sweeps")[1] == query(database, "SELECT count(*) FROM arms")[1] == [(0,)]
+    )
+    ingest(tmp_path / "nowhere", database)
+    assert query(database, "SELECT count(*) FROM runs")[1] == [(12,)]
+
+
+def test_a_second_folder_of_runs_adds_to_the_first(swept: Path, tmp_path: Path) -> None:
+    second, database = tmp_path / "second", tmp_path / "two.duckdb"
+    shutil.copytree(swept, second)
+    record = second / "sweeps/small/sweep.json"
+    record.write_text(
+        record.read_text().replace('"name":"small"', '"name":"again"').replace('"name": "small"', '"name": "again"')
+    )
+    record.parent.rename(second / "sweeps/again")
+    ingest(swept, database)
+    ingest(second, database)
+    assert query(database, "SELECT sweep FROM sweeps ORDER BY ALL")[1] == [("again",), ("small",)]
+    assert query(database, "SELECT count(*) FROM runs")[1] == [(13,)]
+    shutil.rmtree(second / "sweeps/again")
+    ingest(second, database)
+    assert query(database, "SELECT sweep FROM sweeps")[1] == [("small",)]
+
+
 def test_half_written_runs_are_rows_and_no_errors(swept: Path, tmp_path: Path) -> None:
     """Whatever file a killed run stopped at, ingest takes what is there."""
     runs = tmp_path / "runs"
