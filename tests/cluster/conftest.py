@@ -51,6 +51,8 @@ def nodes() -> Iterator[Nodes]:
     from ray.cluster_utils import Cluster
 
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # the paths of its sockets must be short
+    os.environ["RAY_TMPDIR"] = folder  # where Ray notes the cluster's address, in a folder that it does not make
+    (Path(folder) / "ray").mkdir()
     memory = {"object_store_memory": 80 * 2**20}
     patience = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000, "health_check_failure_threshold": 5}
     head = {"num_cpus": 0, "include_dashboard": False, "temp_dir": folder, "_system_config": patience, **memory}
