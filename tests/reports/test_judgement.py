@@ -131,6 +131,16 @@ def test_it_must_hold_against_every_baseline() -> None:
     assert one(judge(claim(), [sweep(GOOD, BAD, lonely)])).verdict == "not comparable"
 
 
+def test_what_has_every_question_right_need_not_spend_the_rest_of_its_budget() -> None:
+    """A baseline at the ceiling is no weaker for having ended early; one below it might be, and times are times."""
+    near, perfect = claim(expect="near"), arm("grpo", 1.0, flops=4e11)
+    assert one(judge(near, [sweep(GOOD, perfect)])).verdict == "refuted"
+    assert one(judge(near, [sweep(GOOD, arm("grpo", 0.99, flops=4e11))])).verdict == "not comparable"
+    assert one(judge(near, [sweep(arm("es", 0.6, flops=4e11), arm("grpo", 1.0))])).verdict == "not comparable"
+    times = claim(estimand="seconds", matters=2)
+    assert one(judge(times, [sweep(GOOD, perfect)])).verdict == "not comparable"
+
+
 def test_arms_of_one_claim_that_disagree_decide_nothing() -> None:
     other = arm("es-small", 0.3, method="es", spread=0.01)
     assert one(judge(claim(), [sweep(GOOD, other, BAD)])).verdict == "inconclusive"
