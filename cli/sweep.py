@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -49,20 +49,14 @@ def sweep(
     for parsed, document in league.members:
         chosen = overruled(parsed.executor, executor, ray_address)
         one = parsed.model_copy(update={"executor": chosen})
-        incomplete = _carried_out(one, document, words, places, slots, dry_run, json) or incomplete
+        try:
+            carry_out(one, document, words, places, slots, dry_run, json)
+        except typer.Exit:  # runs of it have failed, which is no reason to leave out the other sweeps
+            incomplete = True
     if league.across is not None and not dry_run:
         _report_across(places, [member.name for member, _ in league.members], league.across)
     if incomplete:
         raise typer.Exit(1)
-
-
-def _carried_out(*arguments: Any) -> bool:
-    """Carry out one of the sweeps; whether runs of it have failed, which is no reason to leave out the others."""
-    try:
-        carry_out(*arguments)
-    except typer.Exit as left:
-        return left.exit_code != 0
-    return False
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from harness.document import Document, Place
 from harness.errors import UserError
 from sweeps.file import SweepFile, parse_sweep
 
-BASELINE = "base"
+_BASELINE = "base"
 _FEWEST = 3
 
 
@@ -48,10 +48,10 @@ def read_league(path: Path) -> League:
             f"{document.where(('tasks',))}: two tasks make the sweep {double!r}: give one another name with as."
         )
     shared = set.intersection(*({choice.label for choice in member.methods} for member, _ in members))
-    if BASELINE not in shared or len(shared) < _FEWEST:
+    if _BASELINE not in shared or len(shared) < _FEWEST:
         raise UserError(
-            f"{document.where(('tasks',))}: a report across tasks takes {BASELINE} and two methods or more that are in "
-            "every sweep."
+            f"{document.where(('tasks',))}: a report across tasks takes {_BASELINE} and two methods or more that are "
+            "in every sweep."
         )
     return League(tuple(members), name)
 
@@ -67,7 +67,7 @@ def _member(document: Document, name: str, position: int) -> tuple[SweepFile, Do
     task = entry["task"]
     label = entry.get("as", task.get("name") if isinstance(task, dict) else task)
     data["name"] = f"{name}-{label}"
-    lines = {place: line for place, line in document.lines.items() if place[:1] != ("tasks",) and place[:1] not in own}
+    lines = {place: line for place, line in document.lines.items() if not {*place[:1]} & {"tasks", *own}}
     lines |= {place[2:]: line for place, line in document.lines.items() if place[:2] == here}
     member = Document(document.name, document.text, data, lines)
     return parse_sweep(member, data["name"]), member

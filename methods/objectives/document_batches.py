@@ -46,17 +46,17 @@ class DocumentBatches:
         first, grown = spent < self.alone, spent >= self.growing
         pool = self._short if first else range(len(self.asked))
         places = self._turn(pool, number) if grown else self._drawn(len(pool), spent / self.growing, number)
-        read = [self.asked[self._read[place]].text for place in places]
+        read = [self._read[place] for place in places]
         drawn = [random.Random(self.stage.seed("document", number, turn)) for turn in range(len(places))]
         asked = [
             rng.sample(self.asked[place].questions, min(self.questions, len(self.asked[place].questions)))
             for rng, place in zip(drawn, places, strict=True)
         ]
         if not self._reads:
-            return {"texts": read, "questions": asked}
+            return {"texts": [self.asked[place].text for place in read], "questions": asked}
         most = 1 if first else self.most_chunks
         return {
-            "chunks": [self._cut(text, rng, most) for rng, text in zip(drawn, read, strict=True)],
+            "chunks": [self._cut(place, rng, most) for rng, place in zip(drawn, read, strict=True)],
             "questions": asked,
         }
 
@@ -80,12 +80,10 @@ class DocumentBatches:
         allowed = max(count, bisect_right(ordered, limit, key=lambda place: lengths[place]))
         return random.Random(self.stage.seed("data", "growing", number)).sample(ordered[:allowed], count)
 
-    def _cut(self, text: str, rng: random.Random, most: int) -> list[list[int]]:
+    def _cut(self, place: int, rng: random.Random, most: int) -> list[list[int]]:
         model = self.stage.policy.model
-        tokens = len(model.tokenizer(text, add_special_tokens=False).input_ids)
-        chunks: list[list[int]] = model.hypernetwork.chunks(
-            model.tokenizer, text, drawn_count(rng, most, tokens, self.shortest)
-        )
+        wanted = drawn_count(rng, most, self._lengths[place], self.shortest)
+        chunks: list[list[int]] = model.hypernetwork.chunks(model.tokenizer, self.asked[place].text, wanted)
         return chunks
 
     @cached_property

@@ -4,8 +4,9 @@ Charakorn et al. 2026 (arXiv 2602.15902), section 3 and appendix; the defaults a
 (two phases of 80,000 and 20,000 updates; more than 200,000 document tokens an update). The second phase, in which
 documents are read in several chunks, is here what is left of the budget after `alone`. Sane learning rates: 2e-5 to
 1e-4 for hundreds of millions of weights, 1e-3 to 2e-3 for half a million. `l1` 1.5, theirs for needles, has made
-adapters vanish elsewhere; 0 is safe. A lab model learns to read from short documents first (`growing`) and from
-gradients that are not clipped (`max_grad_norm: 0` of the training): clipped to 1 it stood still.
+adapters vanish elsewhere; 0 is safe. With gradients clipped to 1 (`max_grad_norm` of the training) a lab model may stay
+for many hundred updates where it answers nothing; sweeps/d2l-window.yaml clips none and begins with short documents
+(`growing`).
 """
 
 from __future__ import annotations

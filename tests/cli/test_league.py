@@ -40,6 +40,8 @@ def test_each_task_is_a_sweep_and_changes_what_it_says(tmp_path: Path) -> None:
     assert first.methods == second.methods and first.final == second.final
     assert read.members[1][1].where(("budget",)).endswith("line 12") and second.task != first.task
     assert read.members[0][1].where(("budget",)).endswith("line 7")
+    other = read_league(league(tmp_path, TWO.replace("budget: {steps: 1}", "final: {seeds: 4}"))).members[1][1]
+    assert other.where(("final", "on")).endswith("line 12") and other.where(("budget", "steps")).endswith("line 7")
 
 
 def test_a_file_of_one_task_is_one_sweep(tmp_path: Path) -> None:

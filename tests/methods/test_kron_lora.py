@@ -127,12 +127,11 @@ def test_saved_and_loaded_bitwise_with_its_factors_on_record(tmp_path: Path) -> 
     model.save_pretrained(tmp_path)
     base = Net(16, 24)
     base.layer.weight.data.copy_(model.base_model.model.layer.base_layer.weight)
-    again = PeftModel.from_pretrained(base, tmp_path)
+    again = PeftModel.from_pretrained(base, tmp_path, is_trainable=True)  # torch multiplies frozen factors another way
     kept = model.state_dict()
     assert all(torch.equal(tensor, kept[name]) for name, tensor in again.state_dict().items())
     x = torch.randn(5, 16)
-    # the same numbers elsewhere in memory may be multiplied by another kernel, which rounds differently
-    torch.testing.assert_close(again(x), model(x), rtol=1e-6, atol=1e-6)
+    assert torch.equal(again(x), model(x))
     assert again.peft_config["default"].factors == {"layer": [2, 4]}
 
 
