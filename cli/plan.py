@@ -61,14 +61,16 @@ def price_of(text: str | None) -> Price | None:
         raise UserError(f"{text!r} is no price of a device-hour: --price 2.50, or --price '2.50 EUR'.") from None
 
 
-def estimates_of(sweep: Sweep, runs: Path, slots: int, described: tuple[str, ...] = ()) -> list[Estimate]:
+def estimates_of(
+    sweep: Sweep, runs: Path, slots: int, described: tuple[str, ...] = (), processes: int = 1
+) -> list[Estimate]:
     """One estimate an arm, from the parts of its method and the finished runs in `runs`."""
     from sweeps.estimate.devices import described as device_of
     from sweeps.estimate.devices import devices_here
     from sweeps.estimate.estimate import device_name, estimate_sweep
     from sweeps.estimate.history import read_history
 
-    devices = [*devices_here(slots), *(device_of(text) for text in described)]
+    devices = [*devices_here(slots, processes), *(device_of(text) for text in described)]
     return estimate_sweep(sweep, read_history(runs), devices, device_name())
 
 

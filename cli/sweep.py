@@ -104,13 +104,15 @@ def carry_out(
         require_writable(places.runs, "--runs")
         require_writable(places.database.parent, "--database")
     plan = make_plan(resolved, places.runs)
-    estimates = estimates_of(resolved, places.runs, executor.slots, devices) if plan.runs_left or dry_run else []
+    slots, processes = executor.slots, executor.resources.processes
+    wanted = plan.runs_left or dry_run
+    estimates = estimates_of(resolved, places.runs, slots, devices, processes) if wanted else []
     if json and dry_run:
         _print_json(plan, estimates)
         return
     terminal = console()
     free = shutil.disk_usage(nearest_existing(places.runs)).free
-    shown = estimate_table(plan, estimates, parsed.price, executor.slots, free) if estimates else ()
+    shown = estimate_table(plan, estimates, parsed.price, slots, free, processes) if estimates else ()
     for part in (*plan_table(plan), *shown):
         terminal.print(part, highlight=False, soft_wrap=not terminal.is_terminal)
     if dry_run:

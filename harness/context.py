@@ -33,6 +33,7 @@ from harness.meters import MeterBank, spent
 from harness.micro_batches import free_memory
 from harness.models import BASE
 from harness.policy import Policy
+from harness.ranks import ALONE, Ranks
 from harness.record import Meters, RunDirectory, Score
 from harness.spec import Budget, RunSpec
 from harness.streams import stream
@@ -56,6 +57,8 @@ class RunContext:
     events: EventLog
     checkpoint_seconds: float = 60.0
     """Wall-clock seconds between checkpoints; it has no influence on the result."""
+    ranks: Ranks = ALONE
+    """The processes that do this run together."""
     curve_done: int = -1
     """The last point of the learning curve that was drawn; point 0 is the start policy."""
 
@@ -72,7 +75,12 @@ class RunContext:
     def score(self, policy: Policy) -> Score:
         """The policy on val, on the items of the learning curve and as little charged as that."""
         with self.meters.clock("evaluate"):
-            return evaluate(self.spec, self.task, policy, "val", self.spec.evaluation.curve_items, few_shot=0)[0]
+            items = self.spec.evaluation.curve_items
+            return evaluate(self.spec, self.task, policy, "val", items, few_shot=0, ranks=self.ranks)[0]
+
+    def spent(self) -> Meters:
+        """The meters now, for decisions: the first process's, since clocks differ."""
+        return self.ranks.first(self.meters.read())
 
     def state(self, stage: int, step: int) -> dict[str, Any]:
         """What a checkpoint must remember besides weights."""
@@ -188,16 +196,21 @@ class StageContext:
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Completion]:
         """Sample from the policy as it is now, charged to the budget."""
         with self.run.meters.clock("generate"):
-            completions = self._generate(prompts, sampling, seed)
+            completions = self.run.ranks.deal(
+                len(prompts), lambda mine: self._generate([prompts[i] for i in mine], sampling, seed, mine)
+            )
             self.charge_generation(completions)
         return completions
 
-    def _generate(self, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Completion]:
+    def _generate(
+        self, prompts: Sequence[Prompt], sampling: Sampling, seed: int, places: Sequence[int]
+    ) -> list[Completion]:
         """Where memory runs out, in batches of half the rows from then on: what is sampled does not depend on them."""
         while True:
             rows = self.generation_rows
             try:
-                return engine_of(self.run.spec.evaluation.engine, self.policy, rows).generate(prompts, sampling, seed)
+                engine = engine_of(self.run.spec.evaluation.engine, self.policy, rows)
+                return engine.generate(prompts, sampling, seed, places)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or rows == 1:
                     raise
@@ -253,24 +266,26 @@ class StageContext:
 
     def spent(self) -> float:
         """Share of this stage's part of the budget that is used, from 0 to 1."""
-        used = spent(self.run.spec.budget, self.run.meters.read())[0] - self.begun
+        meters = self.run.spent()
+        used = spent(self.run.spec.budget, meters)[0] - self.begun
         there = self.ends - self.begun
         share = used / there if there > 0 else 1.0
-        return min(1.0, max(0.0, share, self._own_spent()[0]))
+        return min(1.0, max(0.0, share, self._own_spent(meters)[0]))
 
-    def _own_spent(self) -> tuple[float, str | None]:
+    def _own_spent(self, meters: Meters) -> tuple[float, str | None]:
         """How much of the stage's own budget is used, if it has one, and which of its limits is nearest."""
         if self.own_budget is None:
             return 0.0, None
-        return spent(self.own_budget, self.run.meters.read().since(self.before))
+        return spent(self.own_budget, meters.since(self.before))
 
     def exhausted(self) -> bool:
         """Whether this stage's part of the budget is used up; remembers which meter ended the stage."""
-        share, meter = spent(self.run.spec.budget, self.run.meters.read())
+        meters = self.run.spent()
+        share, meter = spent(self.run.spec.budget, meters)
         if meter is not None and share >= self.ends - _ROUNDING:
             self.stopped_by = meter
             return True
-        own, meter = self._own_spent()
+        own, meter = self._own_spent(meters)
         if meter is not None and own >= 1.0:
             self.stopped_by = meter
             return True
@@ -289,7 +304,7 @@ class StageContext:
         stopping = self.training.early_stopping
         if not done and stopping is not None and self.best.waited >= stopping.patience:
             self.stopped_by, done = "early_stopping", True
-        if self.run.directory.prune.exists():
+        if self.run.ranks.first(self.run.directory.prune.exists()):
             raise Pruned(f"pruned by the sweep after step {self.step}")
         return done
 
@@ -312,7 +327,7 @@ class StageContext:
     def draw_curve(self) -> None:
         """Measure the policy on val if the budget has passed the next point of the learning curve."""
         protocol = self.run.spec.evaluation
-        used = min(1.0, spent(self.run.spec.budget, self.run.meters.read())[0])
+        used = min(1.0, spent(self.run.spec.budget, self.run.spent())[0])
         due = math.floor(used * protocol.curve_points + 1e-9)
         if protocol.curve_points == 0 or due <= self.run.curve_done:
             return

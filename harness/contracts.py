@@ -311,7 +311,12 @@ class Engine(Protocol):
 
     name: str
 
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Completion]: ...
+    def generate(
+        self, prompts: Sequence[Prompt], sampling: Sampling, seed: int, places: Sequence[int] | None = None
+    ) -> list[Completion]:
+        """One completion a prompt, in order. What a prompt samples follows from the seed and its place; `places` are
+        those of a part of the prompts."""
+        ...
 
     def likelihoods(self, pairs: Sequence[tuple[Prompt, str]]) -> list[Likelihood]: ...
 
@@ -321,7 +326,11 @@ class Resources:
     """What one run may use of a machine."""
 
     threads: int = 1
+    """Of each of its processes."""
     gpus: int = 0
+    """All of them together."""
+    processes: int = 1
+    """That do the run together (`harness.ranks`); with GPUs, one a GPU."""
 
 
 @runtime_checkable

@@ -32,6 +32,7 @@ from harness.engines.choice import adapted_of, engine_of
 from harness.engines.hf import encode
 from harness.errors import UserError
 from harness.policy import Policy
+from harness.ranks import ALONE, Ranks
 from harness.record import Score
 from harness.spec import RunSpec
 from harness.streams import stream
@@ -51,17 +52,18 @@ def evaluate(
     told: bool = False,
     cut: bool = False,
     controls: bool = False,
+    ranks: Ranks = ALONE,
 ) -> tuple[Score, list[dict[str, Any]]]:
     """Score `policy` on the first `n` items of `split`; rows have `harness.record.SAMPLE_COLUMNS`.
 
     With `repeated`, a row is the chosen answer of several, its `tokens` are those of all of them. With `told`, an
     item's text stands in its prompt, with `cut` only as much of its beginning as fits into the model's window (the
     measure `text cut` is the share of items that lost something). With `controls`, a generator is also asked under
-    wrong texts.
+    wrong texts. The processes of `ranks` answer together, and each of them has all that is returned.
     """
     protocol = spec.evaluation
     items = list(task.items(split, n))
-    engine = engine_of(protocol.engine, policy)
+    engine = engine_of(protocol.engine, policy, ranks=ranks)
     rows: list[dict[str, Any]] = []
     if isinstance(task, LikelihoodTask):
         if few_shot or repeated is not None:
@@ -70,7 +72,7 @@ def evaluate(
         return _score(split, len(items), 1, rows), rows
     sampling = Sampling(protocol.max_new_tokens or task.max_new_tokens, protocol.temperature, protocol.top_p, task.stop)
     if policy.kind == "generator" and isinstance(task, TextTask) and not told:
-        rows = _generated_rows(spec, task, policy, items, sampling, split, controls)
+        rows = _generated_rows(spec, task, policy, items, sampling, split, controls, ranks)
         return _score(split, len(items), protocol.samples, rows), rows
     shots = _solved_examples(task, few_shot)
     texts = _told(task, policy, items, sampling, cut) if told else None
@@ -115,10 +117,17 @@ def _told(task: Any, policy: Policy, items: list[Item], sampling: Sampling, cut:
 
 
 def _generated_rows(
-    spec: RunSpec, task: Any, policy: Policy, items: list[Item], sampling: Sampling, split: str, controls: bool
+    spec: RunSpec,
+    task: Any,
+    policy: Policy,
+    items: list[Item],
+    sampling: Sampling,
+    split: str,
+    controls: bool,
+    ranks: Ranks,
 ) -> list[dict[str, Any]]:
     """Rows of a generator: every item under the adapter of its own text, with its controls as measures."""
-    engine = adapted_of(spec.evaluation.engine, policy)
+    engine = adapted_of(spec.evaluation.engine, policy, ranks)
     own = [task.text(item) for item in items]
     junk: list[str | None] = [JUNK[place % len(JUNK)] for place in range(len(items))]
     wrong = {"mismatched": mismatched(task, items), "junk": junk}

@@ -5,6 +5,9 @@ shares that make the sum of the losses the loss of the whole batch. Exact for a 
 the tokens of `labels`; a term that is another mean (KTO's reference point, a likelihood term beside a preference loss)
 is taken over each micro-batch, and its objective says so.
 
+The processes of a run (`harness.ranks`) share an update's micro-batches, and all have the whole gradient afterwards.
+What is drawn at random on the way (dropout) follows from the update and the micro-batch there.
+
 When memory runs out the micro-batch is halved and the update begun again: the batch stays the same, no finished update
 is lost, and the record says what happened. What the failed attempt computed counts as time, not as training.
 """
@@ -13,12 +16,14 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from harness.errors import OutOfMemory, is_out_of_memory
+from harness.trainer_metrics import TrainerMetrics
 
 if TYPE_CHECKING:
     from harness.context import StageContext
@@ -42,35 +47,82 @@ class MicroBatches:
         """The loss of the whole batch, its gradient already added to the weights: what is returned carries none."""
         if return_outputs or not torch.is_grad_enabled():
             return self._loss(model, inputs, return_outputs, num_items_in_batch=num_items_in_batch)
+        ranks, values = self.stage.run.ranks, self.stage.run.meters.values
         while True:
-            counted = {name: self.stage.run.meters.values[name] for name in _COUNTED}
+            counted, noted = {name: values[name] for name in _COUNTED}, TrainerMetrics(self._trainer)
+            total = None
             try:
-                return self._sum(model, inputs, num_items_in_batch)
+                total = self._sum(model, inputs, num_items_in_batch)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-            self.stage.run.meters.values.update(counted)  # outside `except`: the error holds on to what was computed
+            # outside `except`: the error holds on to what was computed
+            if all(ranks.gather(total is not None)) and total is not None:
+                return self._together(total, counted, noted) if ranks.count > 1 else total
+            values.update(counted)
             self._halve(model)
 
     def _sum(self, model: Any, inputs: Inputs, items: Any) -> torch.Tensor:
-        wanted = self.stage.accumulation
+        """The loss of this process's micro-batches."""
+        ranks, parts = self.stage.run.ranks, self.stage.accumulation * self.stage.run.ranks.count
         total = torch.zeros(())
-        self.stage.micro_batch = self._rows(wanted)
-        for part, share in self._split(inputs, wanted, items) if wanted > 1 else [(inputs, 1.0)]:
-            loss = self._loss(model, part, num_items_in_batch=items)
-            loss = loss if share == 1.0 else share * loss
-            self._trainer.accelerator.backward(loss)
-            total = loss.detach() + total.to(loss.device)
+        self.stage.micro_batch = self._rows()
+        cut = self._split(inputs, parts, items) if parts > 1 else [(inputs, 1.0)]
+        with self._drawn_by_part() as draw:
+            for number in ranks.share(len(cut)):
+                draw(number)
+                part, share = cut[number]
+                loss = self._loss(model, part, num_items_in_batch=items)
+                loss = loss if share == 1.0 else share * loss
+                self._trainer.accelerator.backward(loss)
+                total = loss.detach() + total.to(loss.device)
         return total.requires_grad_()
 
-    def _rows(self, parts: int) -> int:
-        """Rows of the larger micro-batches of a full batch in so many parts."""
+    @contextmanager
+    def _drawn_by_part(self) -> Iterator[Callable[[int], None]]:
+        """Yields what is called before each micro-batch. With several processes its random numbers follow from update
+        and number, and the generators stand afterwards where they stood: everybody's, whoever computed what."""
+        if self.stage.run.ranks.count == 1:
+            yield lambda number: None
+            return
+        with torch.random.fork_rng():
+            yield lambda number: _seed(self.stage.seed("micro-batch", self.stage.step, number))
+
+    def _together(self, total: torch.Tensor, before: dict[str, float], noted: TrainerMetrics) -> torch.Tensor:
+        """The loss, with gradients, counts and logged figures of all processes in place."""
+        ranks, values = self.stage.run.ranks, self.stage.run.meters.values
+        noted.put_together(ranks)
+        whole = total.detach().to(self._trainer.args.device)
+        ranks.add([whole, *self._gradients()])
+        spent = ranks.gather({name: values[name] - amount for name, amount in before.items()})
+        values.update({name: amount + sum(one[name] for one in spent) for name, amount in before.items()})
+        return whole.requires_grad_()
+
+    def _gradients(self) -> list[torch.Tensor]:
+        """Of everything that the update moves, the same tensors in every process: zero where nothing was computed."""
+        objective = getattr(self._trainer, "objective", None)
+        beside: list[torch.nn.Parameter] = [] if objective is None else objective.beside()
+        tensors = [*self.stage.policy.tensors().values(), *beside]
+        has = [any(of_all) for of_all in zip(*self._ranks_have(tensors), strict=True)]
+        found = []
+        for tensor, somewhere in zip(tensors, has, strict=True):
+            if somewhere:
+                tensor.grad = torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
+                found.append(tensor.grad)
+        return found
+
+    def _ranks_have(self, tensors: list[torch.nn.Parameter]) -> list[list[bool]]:
+        return self.stage.run.ranks.gather([tensor.grad is not None for tensor in tensors])
+
+    def _rows(self) -> int:
+        """Rows of the larger micro-batches of a full batch."""
+        parts = self.stage.accumulation * self.stage.run.ranks.count
         return math.ceil(self._trainer.args.per_device_train_batch_size / parts)
 
     def _halve(self, model: Any) -> None:
         """Half the rows from now on; OutOfMemory if there is one only."""
         stage = self.stage
-        old = self._rows(stage.accumulation)
+        old = self._rows()
         if old == 1:
             raise OutOfMemory(
                 f"One row of {type(self._trainer).__name__}'s batch alone does not fit into memory: turn on "
@@ -79,11 +131,16 @@ class MicroBatches:
             )
         model.zero_grad(set_to_none=True)
         free_memory()
-        stage.accumulation = math.ceil(self._trainer.args.per_device_train_batch_size / math.ceil(old / 2))
-        new = self._rows(stage.accumulation)
+        parts = self._trainer.args.per_device_train_batch_size / math.ceil(old / 2)
+        stage.accumulation = math.ceil(parts / stage.run.ranks.count)
+        new = self._rows()
         stage.run.events.write(
             "micro_batch", stage=stage.index, step=stage.step + 1, reason="out of memory", old=old, new=new
         )
+
+
+def _seed(seed: int) -> None:
+    torch.manual_seed(seed)
 
 
 def free_memory() -> None:

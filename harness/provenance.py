@@ -37,6 +37,7 @@ def environment(resources: Resources) -> dict[str, Any]:
         "cpu": _cpu(),
         "cores": os.cpu_count(),
         "threads": resources.threads,
+        "processes": resources.processes,
         "gpu": gpu,
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "hostname": socket.gethostname(),

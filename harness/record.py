@@ -47,7 +47,8 @@ SAMPLE_COLUMNS = (
 
 
 class Meters(Frozen):
-    """Everything a run or a stage spent. Seconds are wall-clock seconds of this process, but for the processor's."""
+    """Everything a run or a stage spent. Seconds are wall-clock seconds of each of its processes, added up, but
+    for the processor's."""
 
     train_seconds: float = 0.0
     generate_seconds: float = 0.0
@@ -69,7 +70,7 @@ class Meters(Frozen):
 
     @property
     def seconds(self) -> float:
-        """All wall-clock seconds."""
+        """All wall-clock seconds of its processes."""
         return self.train_seconds + self.generate_seconds + self.evaluate_seconds + self.overhead_seconds
 
     def since(self, earlier: Meters) -> Meters:

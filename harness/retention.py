@@ -13,10 +13,12 @@ import math
 from dataclasses import dataclass
 
 from harness.contracts import Completion, Sampling, Task, TextTask
-from harness.engines.hf import HFEngine, encode
+from harness.engines.choice import engine_of
+from harness.engines.hf import encode
 from harness.engines.likelihood import token_likelihoods
 from harness.evaluate import evaluate
 from harness.policy import Policy
+from harness.ranks import ALONE, Ranks
 from harness.record import ProbeResult, RetentionResult, Score
 from harness.registry import find_task
 from harness.spec import Probe, Retention, RunSpec
@@ -32,20 +34,26 @@ class Before:
     completions: list[Completion]
 
 
-def measure_before(spec: RunSpec, wanted: Retention, task: Task, policy: Policy) -> Before:
+def measure_before(spec: RunSpec, wanted: Retention, task: Task, policy: Policy, ranks: Ranks = ALONE) -> Before:
     """Score the untouched start policy and sample the texts that the divergence is measured on."""
     protocol = spec.evaluation
     items = task.items(protocol.split, wanted.kl_prompts) if wanted.kl_prompts else []
     prompts = [task.prompt(item) for item in items]
     limit = protocol.max_new_tokens or task.max_new_tokens
-    engine = HFEngine(policy.model, policy.tokenizer)
+    engine = engine_of("hf", policy, ranks=ranks)
     completions = engine.generate(prompts, Sampling(limit), stream(spec.seed, "retention")) if prompts else []
     ids = [encode(policy.tokenizer, prompt) for prompt in prompts]
-    return Before([_score(spec, probe, policy) for probe in wanted.probes], ids, completions)
+    return Before([_score(spec, probe, policy, ranks=ranks) for probe in wanted.probes], ids, completions)
 
 
 def measure_after(
-    spec: RunSpec, wanted: Retention, before: Before, policy: Policy, told: bool = False, cut: bool = False
+    spec: RunSpec,
+    wanted: Retention,
+    before: Before,
+    policy: Policy,
+    told: bool = False,
+    cut: bool = False,
+    ranks: Ranks = ALONE,
 ) -> RetentionResult:
     """Score the final policy on the same probes and texts; `told` and `cut` are those of `harness.evaluate`."""
     probes = [
@@ -60,7 +68,7 @@ def measure_after(
         for probe, old, new in zip(
             wanted.probes,
             before.scores,
-            (_score(spec, probe, policy, told, cut) for probe in wanted.probes),
+            (_score(spec, probe, policy, told, cut, ranks) for probe in wanted.probes),
             strict=True,
         )
     ]
@@ -80,10 +88,12 @@ def measure_after(
     )
 
 
-def _score(spec: RunSpec, probe: Probe, policy: Policy, told: bool = False, cut: bool = False) -> Score:
+def _score(
+    spec: RunSpec, probe: Probe, policy: Policy, told: bool = False, cut: bool = False, ranks: Ranks = ALONE
+) -> Score:
     task = find_task(probe.task.name).create(**probe.task.parameters)
     as_task = spec.model_copy(
         update={"evaluation": spec.evaluation.model_copy(update={"max_new_tokens": None, "samples": 1})}
     )
     told = told and isinstance(task, TextTask)
-    return evaluate(as_task, task, policy, probe.split, probe.items, few_shot=0, told=told, cut=cut)[0]
+    return evaluate(as_task, task, policy, probe.split, probe.items, few_shot=0, told=told, cut=cut, ranks=ranks)[0]

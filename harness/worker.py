@@ -2,11 +2,13 @@
 
 Claims the lease, continues from the newest checkpoint if there is one, runs the pipeline's stages under the budget,
 evaluates once, writes samples, weights and last the result. Whatever fails is written to `error.json` with phase and
-class; nothing is raised.
+class; nothing is raised. Where a run is done by several processes (`harness.ranks`), all of them go through this; the
+first writes, the others write into a copy that is thrown away.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import shutil
@@ -18,12 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.atomic import write_json
-from harness.contracts import Pipeline, Resources, Task, Train, Transform
+from harness.contracts import LOST, Pipeline, Resources, Task, Train, Transform
 from harness.errors import OutOfMemory, Pruned, UserError, failure_class
 from harness.events import EventLog, read_events
 from harness.lease import Lease, LeaseHeld
 from harness.plan import keeps
+from harness.ranks import PeerLost, Ranks
 from harness.record import Failure, Meters, Result, RunDirectory, StageResult
+from harness.team import Team, team
 
 DONE, FAILED, PRUNED, HELD = 0, 1, 3, 4
 """What `work` returns."""
@@ -47,25 +51,37 @@ PRELOAD = (
 
 
 def work(run_directory: Path, resources: Resources, checkpoint_seconds: float = 60.0) -> int:
-    """Run to the end; returns DONE, FAILED, PRUNED, or HELD when another process is at work on this run."""
+    """Run to the end; returns DONE, FAILED, PRUNED, HELD when another process is at work on this run, or LOST when one
+    of its own was killed."""
     directory = RunDirectory(run_directory)
     try:
         with Lease(directory.lease):
-            return _Attempt(directory, resources, checkpoint_seconds).run()
+            if directory.result.exists():
+                return DONE
+            with team(directory, resources, follow) as together:
+                return _Attempt(directory, resources, checkpoint_seconds, together).run()
     except LeaseHeld:
         return HELD
 
 
+def follow(copy: RunDirectory, resources: Resources, ranks: Ranks) -> Failure | None:
+    """Go through the run beside its first process, in a copy of its directory; returns what went wrong here."""
+    code = _Attempt(copy, resources, math.inf, Team(ranks)).run()
+    return copy.read_failure() if code == FAILED else None
+
+
 class _Attempt:
-    def __init__(self, directory: RunDirectory, resources: Resources, checkpoint_seconds: float) -> None:
+    def __init__(
+        self, directory: RunDirectory, resources: Resources, checkpoint_seconds: float, together: Team
+    ) -> None:
         self.directory = directory
+        self.together = together
+        self.ranks = together.ranks
         self.resources = resources
         self.checkpoint_seconds = checkpoint_seconds
         self.phase = "setup"
 
     def run(self) -> int:
-        if self.directory.result.exists():
-            return DONE
         self.directory.error.unlink(missing_ok=True)
         try:
             self._run()
@@ -80,6 +96,11 @@ class _Attempt:
                 traceback=None if isinstance(error, (Pruned, UserError)) else traceback.format_exc(),
                 at=time.time(),
             )
+            if isinstance(error, PeerLost):
+                why = self.together.why()
+                if why == LOST:
+                    return LOST
+                failure = why if isinstance(why, Failure) else failure
             write_json(self.directory.error, failure.model_dump())
             print(f"{self.phase}: {failure.failure}: {failure.message}", file=sys.stderr)
             return PRUNED if pruned else FAILED
@@ -122,8 +143,8 @@ class _Attempt:
         resumed += int(again)
         for _ in range(resumed - sum(e["kind"] == "resumed" for e in read_events(self.directory.events))):
             log.write("resumed", stage=state["stage"] if state else 0, step=state["step"] if state else 0)
-        meters = MeterBank(Meters(**state["meters"]) if state else None)
-        run = RunContext(spec, self.directory, task, meters, log, self.checkpoint_seconds)
+        meters = MeterBank(Meters(**state["meters"]) if state else None, self.ranks.count)
+        run = RunContext(spec, self.directory, task, meters, log, self.checkpoint_seconds, self.ranks)
         if state:
             run.curve_done = state["curve_done"]
         policy = self._start(run)
@@ -131,17 +152,21 @@ class _Attempt:
         if wanted is not None:
             self.phase = "retention"
             with meters.clock("evaluate"):
-                before = measure_before(spec, wanted, task, policy)
+                before = measure_before(spec, wanted, task, policy, self.ranks)
         policy, stages = self._stages(run, pipeline, policy, checkpoint)
         self.phase = "evaluate"
         with meters.clock("evaluate"):
             score, rows = evaluate(
                 spec, task, policy, spec.evaluation.split, spec.evaluation.items, pipeline.few_shot, pipeline.repeated,
-                told=pipeline.told, cut=pipeline.cut, controls=True,
+                told=pipeline.told, cut=pipeline.cut, controls=True, ranks=self.ranks,
             )  # fmt: skip
             if wanted is not None and before is not None:
-                retention = measure_after(spec, wanted, before, policy, pipeline.told, pipeline.cut)
+                retention = measure_after(spec, wanted, before, policy, pipeline.told, pipeline.cut, self.ranks)
         self.phase = "save"
+        digest = policy.digest()
+        self.ranks.agree("final weights", digest)
+        if self.ranks.rank:
+            return
         if len(stages) == 1:
             stages = [stages[0].model_copy(update={"score": score})]
         self._write_samples(rows)
@@ -156,7 +181,7 @@ class _Attempt:
             total_parameters=policy.total_parameters,
             peak_memory_bytes=_peak_memory(torch),
             retention=retention,
-            weights_digest=policy.digest(),
+            weights_digest=digest,
             resumed=resumed,
             started_at=started,
             finished_at=time.time(),
@@ -193,7 +218,7 @@ class _Attempt:
         first = checkpoint[1]["stage"] if checkpoint else 0
         start = stage_start(self.directory, first)
         results: list[StageResult] = []
-        before = Meters(processor_seconds=0.0)
+        before = Meters(processor_seconds=0.0 if self.ranks.count == 1 else None)
         scored = len(pipeline.stages) > 1 and run.spec.evaluation.curve_points > 0
         if start is not None:
             policy = self._handed_over(run, start[0])
@@ -215,7 +240,7 @@ class _Attempt:
                     keep = keeps(pipeline.stages[index + 1])
                     there = run.hand_over(index + 1, policy, [one.model_dump() for one in results], keep)
                     policy = self._handed_over(run, there)
-                before = run.meters.read()
+                before = run.spent()
         return policy, results
 
     def _handed_over(self, run: Any, folder: Path) -> Any:

@@ -39,10 +39,16 @@ class AdaptedEngine:
 
     @torch.inference_mode()
     def generate(
-        self, prompts: Sequence[Prompt], texts: Sequence[str], sampling: Sampling, seed: int
+        self,
+        prompts: Sequence[Prompt],
+        texts: Sequence[str],
+        sampling: Sampling,
+        seed: int,
+        places: Sequence[int] | None = None,
     ) -> list[Completion]:
         """One completion a prompt, in order, under the adapter of the text at the same place."""
         ids = [encode(self.tokenizer, prompt) for prompt in prompts]
+        streams = range(len(ids)) if places is None else places
         completions: dict[int, Completion] = {}
         training = self.model.training
         self.model.eval()
@@ -51,7 +57,9 @@ class AdaptedEngine:
             for chosen in batches(lengths, self.batch_rows, self.batch_tokens, sampling.max_new_tokens):
                 member = {text: n for n, text in enumerate(dict.fromkeys(texts[i] for i in chosen))}
                 rows = sorted(chosen, key=lambda i: member[texts[i]])
-                completions.update(zip(rows, self._batch(ids, rows, texts, member, sampling, seed), strict=True))
+                completions.update(
+                    zip(rows, self._batch(ids, rows, texts, member, sampling, seed, streams), strict=True)
+                )
         finally:
             self.model.train(training)
         return [completions[i] for i in range(len(ids))]
@@ -64,11 +72,13 @@ class AdaptedEngine:
         member: dict[str, int],
         sampling: Sampling,
         seed: int,
+        streams: Sequence[int],
     ) -> list[Completion]:
         owners = torch.tensor([member[texts[i]] for i in rows], device=self.model.base.device)
         with self.model.applied(self.model.write(list(member))) as layout:
             layout.arrange(owners)
             return complete(
-                self.model.base, self.tokenizer, [ids[i] for i in rows], sampling, uniforms(sampling, seed, rows),
+                self.model.base, self.tokenizer, [ids[i] for i in rows], sampling,
+                uniforms(sampling, seed, [streams[i] for i in rows]),
                 lambda keep: layout.arrange(layout.member[keep]),
             )  # fmt: skip

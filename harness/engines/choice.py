@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 from harness.engines.batches import BATCH_ROWS
 from harness.errors import UserError, unknown
+from harness.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
     from harness.contracts import Engine, Pipeline
     from harness.engines.adapted import AdaptedEngine
+    from harness.engines.dealt import DealtAdapted
     from harness.engines.population import PopulationEngine
     from harness.engines.vllm_adapted import VLLMAdapted
     from harness.engines.vllm_population import VLLMPopulation
@@ -65,8 +67,13 @@ def unserved_part(pipeline: Pipeline) -> str | None:
     return None
 
 
-def engine_of(name: str, policy: Policy, rows: int = BATCH_ROWS) -> Engine:
-    """The engine that answers with `policy`; `rows` of a batch where the engine does not choose them itself."""
+def engine_of(name: str, policy: Policy, rows: int = BATCH_ROWS, ranks: Ranks = ALONE) -> Engine:
+    """The engine that answers with `policy`; `rows` of a batch where the engine does not choose them itself. With
+    several `ranks`, all of them answer together."""
+    if ranks.count > 1:
+        from harness.engines.dealt import DealtEngine
+
+        return DealtEngine(engine_of(name, policy, rows), ranks)
     check_engine(name)
     if name == "vllm" and policy.kind == "generator":
         raise UserError("The engine vllm refused: a generator writes an adapter for every question; use the engine hf.")
@@ -79,8 +86,12 @@ def engine_of(name: str, policy: Policy, rows: int = BATCH_ROWS) -> Engine:
     return HFEngine(policy.model, policy.tokenizer, rows)
 
 
-def adapted_of(name: str, policy: Policy) -> AdaptedEngine | VLLMAdapted:
+def adapted_of(name: str, policy: Policy, ranks: Ranks = ALONE) -> AdaptedEngine | VLLMAdapted | DealtAdapted:
     """The engine that answers each prompt under the adapter that a generator's policy writes for its text."""
+    if ranks.count > 1:
+        from harness.engines.dealt import DealtAdapted
+
+        return DealtAdapted(adapted_of(name, policy), ranks)  # type: ignore[arg-type]
     check_engine(name)
     if name == "vllm":
         from harness.engines.vllm_adapted import VLLMAdapted

@@ -40,8 +40,11 @@ class HFEngine:
         self.batch_rows = batch_rows
         self.batch_tokens = batch_tokens
 
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Completion]:
-        """One completion a prompt, in order."""
+    def generate(
+        self, prompts: Sequence[Prompt], sampling: Sampling, seed: int, places: Sequence[int] | None = None
+    ) -> list[Completion]:
+        """One completion a prompt, in order; `places` name their random streams where they are a part of more."""
+        places = range(len(prompts)) if places is None else places
         ids = [encode(self.tokenizer, prompt) for prompt in prompts]
         completions: dict[int, Completion] = {}
         training = self.model.training
@@ -55,7 +58,8 @@ class HFEngine:
                 asked = {prompt: place for place, prompt in enumerate(dict.fromkeys(names[i] for i in rows))}
                 answers = complete(
                     self.model, self.tokenizer, [list(prompt) for prompt in asked], sampling,
-                    uniforms(sampling, seed, rows), of=[asked[names[i]] for i in rows], prefix=prefix,
+                    uniforms(sampling, seed, [places[i] for i in rows]), of=[asked[names[i]] for i in rows],
+                    prefix=prefix,
                 )  # fmt: skip
                 completions.update(zip(rows, answers, strict=True))
         finally:

@@ -34,15 +34,17 @@ class VLLMEngine:
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
 
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Completion]:
-        """One completion a prompt, in order."""
+    def generate(
+        self, prompts: Sequence[Prompt], sampling: Sampling, seed: int, places: Sequence[int] | None = None
+    ) -> list[Completion]:
+        """One completion a prompt, in order; `places` name their seeds where they are a part of more."""
         if not prompts:
             return []
         model, tokenizer = self.policy.model, self.policy.tokenizer
         ids, ends = [encode(tokenizer, prompt) for prompt in prompts], end_ids(model, tokenizer)
         server, adapter = self._serve()
         check_positions(server, ids, sampling)
-        seeds = [stream(seed, row) for row in range(len(ids))]
+        seeds = [stream(seed, place) for place in (range(len(ids)) if places is None else places)]
         outputs = server.answer(ids, parameters(sampling, ends, seeds), adapter and adapter * len(ids))
         return completions(tokenizer, ids, outputs, sampling, ends)
 

@@ -33,16 +33,24 @@ class VLLMAdapted:
         self.slots = slots
 
     def generate(
-        self, prompts: Sequence[Prompt], texts: Sequence[str], sampling: Sampling, seed: int
+        self,
+        prompts: Sequence[Prompt],
+        texts: Sequence[str],
+        sampling: Sampling,
+        seed: int,
+        places: Sequence[int] | None = None,
     ) -> list[Completion]:
         """One completion a prompt, in order, under the adapter of the text at the same place."""
         different = list(dict.fromkeys(texts))
         found: dict[int, Completion] = {}
+        streams = range(len(prompts)) if places is None else places
         for start in range(0, len(different), self.slots):
             group = different[start : start + self.slots]
             rows = [row for row, text in enumerate(texts) if text in group]
             members = [group.index(texts[row]) for row in rows]
-            answers = self._group([prompts[row] for row in rows], members, group, rows, sampling, seed)
+            answers = self._group(
+                [prompts[row] for row in rows], members, group, [streams[row] for row in rows], sampling, seed
+            )
             found.update(zip(rows, answers, strict=True))
         return [found[row] for row in range(len(prompts))]
 
@@ -51,7 +59,7 @@ class VLLMAdapted:
         prompts: list[Prompt],
         members: list[int],
         texts: list[str],
-        rows: list[int],
+        streams: list[int],
         sampling: Sampling,
         seed: int,
     ) -> list[Completion]:
@@ -70,6 +78,6 @@ class VLLMAdapted:
         requests = server.adapt(adapters)
         if requests is None:
             raise UserError(f"vLLM has no place for the adapters that {generator.kind!r} writes: use the engine hf.")
-        settings = parameters(sampling, ends, [stream(seed, row) for row in rows])
+        settings = parameters(sampling, ends, [stream(seed, place) for place in streams])
         outputs = server.answer(ids, settings, [requests[member] for member in members])
         return completions(tokenizer, ids, outputs, sampling, ends)

@@ -26,29 +26,33 @@ class RunResources(Frozen):
     """What each run gets; what is left out follows from the machine."""
 
     threads: int | None = Field(None, ge=1)
-    """Processor threads; on this machine the cores divided by the slots, on a cluster 1."""
+    """Processor threads of a process; on this machine the cores divided by all processes, on a cluster 1."""
     gpus: int | None = Field(None, ge=0)
-    """GPUs; on this machine 1 where there are some, on a cluster 0."""
-    processes: int = Field(1, ge=1)
-    """Processes that train one model together."""
+    """GPUs; on this machine one a process where there are some, on a cluster 0."""
+    processes: int | None = Field(None, ge=1)
+    """Processes that do the run together, each with the whole model: one a GPU, else 1."""
     tensor_parallel: int = Field(1, ge=1)
     """GPUs over which vLLM spreads one model."""
 
     def checked(self) -> RunResources:
-        """Itself; UserError for what a run cannot use yet, on any machine."""
-        if self.processes > 1:
+        """Itself; UserError for what a run cannot use, on any machine."""
+        if self.gpus and self.processes is not None and self.processes != self.gpus:
             raise UserError(
-                f"processes: {self.processes} is refused: budget, checkpoints and samples of a run are kept by one "
-                "process, so training is not spread over several (more runs at a time use more devices: --slots)."
+                f"processes: {self.processes} with gpus: {self.gpus} is refused: each process of a run has one GPU "
+                f"(processes: {self.gpus}, or leave it out)."
             )
         if self.tensor_parallel > 1:
             raise UserError(
-                f"tensor_parallel: {self.tensor_parallel} is refused: a run's vLLM takes its weights on one GPU "
-                "(a larger model fits one with a 4-bit base: qlora)."
+                f"tensor_parallel: {self.tensor_parallel} is refused: the policy that vLLM answers with lies whole on "
+                "one GPU, where it is trained, so that vLLM has room for it there (more GPUs answer with processes; "
+                "a larger model fits one with a 4-bit base: qlora)."
             )
-        if self.gpus is not None and self.gpus > 1:
-            raise UserError(f"gpus: {self.gpus} is refused: a run trains and answers on one GPU (gpus: 1).")
         return self
+
+    @property
+    def together(self) -> int:
+        """How many processes do a run."""
+        return self.processes or self.gpus or 1
 
 
 class LocalChoice(Frozen):
@@ -63,8 +67,13 @@ class LocalChoice(Frozen):
         if wanted.threads is not None and wanted.threads > cores:
             raise UserError(f"threads: {wanted.threads} is refused: this machine gives {cores} cores to its processes.")
         if wanted.gpus is not None and wanted.gpus > gpus:
-            raise UserError(f"gpus: {wanted.gpus} is refused: this machine has no GPU that is visible here.")
-        return LocalExecutor(slots, threads=wanted.threads, gpus=wanted.gpus)
+            there = f"{gpus} that are visible" if gpus else "no GPU that is visible"
+            raise UserError(f"gpus: {wanted.gpus} is refused: this machine has {there} here.")
+        room = gpus if gpus and wanted.gpus != 0 else cores
+        if wanted.together > room:
+            unit = "GPUs" if room == gpus else "cores"
+            raise UserError(f"processes: {wanted.together} is refused: each has one of this machine's {room} {unit}.")
+        return LocalExecutor(slots, threads=wanted.threads, gpus=wanted.gpus, processes=wanted.together)
 
 
 class RayChoice(Frozen):
@@ -132,4 +141,4 @@ def overruled(choice: ExecutorChoice, name: str | None, address: str | None) -> 
 
 
 def _on_cluster(wanted: RunResources) -> Resources:
-    return Resources(threads=wanted.threads or 1, gpus=wanted.gpus or 0)
+    return Resources(threads=wanted.threads or 1, gpus=wanted.gpus or 0, processes=wanted.together)

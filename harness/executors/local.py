@@ -31,20 +31,27 @@ _GRACE_SECONDS = 5.0
 
 
 class LocalExecutor:
-    """`slots` runs at a time; by default one a GPU, or one a core where there is no GPU."""
+    """`slots` runs at a time; by default as many as there are GPUs for, or cores where there is no GPU."""
 
     name = "local"
     lag_seconds = 0.0
 
     def __init__(
-        self, slots: int | None = None, work: Work | None = None, threads: int | None = None, gpus: int | None = None
+        self,
+        slots: int | None = None,
+        work: Work | None = None,
+        threads: int | None = None,
+        gpus: int | None = None,
+        processes: int = 1,
     ) -> None:
         cores = len(os.sched_getaffinity(0))
         self.devices = visible_gpus() if gpus != 0 else ()
         if slots is not None and slots < 1:
             raise UserError(f"slots={slots} is not possible: at least one run must be able to go on (--slots 1).")
-        self.slots = slots or len(self.devices) or max(1, cores // (threads or 1))
-        self.resources = Resources(threads or max(1, cores // self.slots), gpus=min(1, len(self.devices)))
+        self.slots = slots or len(self.devices) // processes or max(1, cores // ((threads or 1) * processes))
+        self.resources = Resources(
+            threads or max(1, cores // (self.slots * processes)), min(processes, len(self.devices)), processes
+        )
         self._work = work
         self._running: dict[int, LocalHandle] = {}
         self._context = multiprocessing.get_context("forkserver")
@@ -57,9 +64,11 @@ class LocalExecutor:
         if not free:
             raise RuntimeError(f"all {self.slots} slots are taken")
         self._start_server()
-        device = self.devices[free[0] % len(self.devices)] if self.devices else None
+        given = resources or self.resources
+        first = free[0] * given.gpus
+        devices = [self.devices[place % len(self.devices)] for place in range(first, first + given.gpus)]
         process = self._context.Process(
-            target=_run, args=(self._work, run_directory, resources or self.resources, device), name=run_directory.name
+            target=_run, args=(self._work, run_directory, given, devices), name=run_directory.name
         )
         process.start()
         self._running[free[0]] = LocalHandle(process)
@@ -147,7 +156,7 @@ def visible_gpus() -> tuple[str, ...]:
     return tuple(sorted((number for number in numbers if number.isdigit()), key=int))
 
 
-def _run(work: Work | None, run_directory: Path, resources: Resources, device: str | None) -> None:
+def _run(work: Work | None, run_directory: Path, resources: Resources, devices: list[str]) -> None:
     """What the process of a run does; leaves with the exit code of `work`."""
     gc.freeze()  # the fork server's imports: going through them costs a short run as much as its updates
     os.setpgrp()
@@ -158,8 +167,8 @@ def _run(work: Work | None, run_directory: Path, resources: Resources, device: s
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
-    if device is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = device
+    if devices:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
     os.environ["OMP_NUM_THREADS"] = str(resources.threads)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(resources.threads)

@@ -41,7 +41,7 @@ class GeneratorTrainer(Trainer):
                 "gradient_checkpointing refused: what is computed again would be without the generated adapters; use "
                 "accumulation, which needs less memory too."
             )
-        self._batch, self._loss = batch, loss
+        self._stage, self._batch, self._loss = stage, batch, loss
         self._values: dict[str, list[float]] = {}
         arguments = TrainingArguments(**trainer_arguments(stage, rows))
         super().__init__(model=stage.policy.model, args=arguments, train_dataset=range(_ENDLESS), optimizers=optimizers)
@@ -66,6 +66,8 @@ class GeneratorTrainer(Trainer):
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        dealt = self._stage.run.ranks.gather(self._values)
+        self._values = {name: [value for one in dealt for value in one.get(name, [])] for name in dealt[0]}
         logs.update({name: sum(values) / len(values) for name, values in self._values.items()})
         self._values.clear()
         super().log(logs, start_time)

@@ -201,6 +201,9 @@ class _PPO:
     def load(self, folder: Path) -> None:
         self.value.load(folder)
 
+    def beside(self) -> list[Any]:
+        return list(self.value.linear.parameters())
+
     def begin(self) -> None:
         self.value.optimiser.zero_grad()
 

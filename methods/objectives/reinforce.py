@@ -120,6 +120,10 @@ class _Reinforce:
     def load(self, folder: Path) -> None:
         """Nothing but the policy is trained."""
 
+    def beside(self) -> list[Any]:
+        """Nothing but the policy is trained."""
+        return []
+
     def begin(self) -> None:
         """Nothing but the policy is trained."""
 

@@ -56,8 +56,9 @@ def sampled_once(stage: StageContext, decisive: Row, sample: Callable[[], list[R
     `decisive` says what decides the rows beside task, seed, budget and the limit on tokens.
     """
     path = stage.run.directory.rollouts / f"{_key(stage, decisive)}.json"
-    if path.exists():
-        stored = json.loads(path.read_text())
+    # Processes of a run have copies of its directory and none of what lies beside it: the first one's word goes.
+    stored = stage.run.ranks.first(json.loads(path.read_text()) if path.exists() else None)
+    if stored is not None:
         if stage.resume_from is None:
             _charge_again(stage, Meters(**stored["meters"]))
         stage.run.events.write("rollouts", file=path.name, sampled_here=False)

@@ -56,6 +56,10 @@ class OnlineObjective(Protocol):
 
     def load(self, folder: Path) -> None: ...
 
+    def beside(self) -> list[torch.nn.Parameter]:
+        """Further tensors whose gradients an update gathers."""
+        ...
+
     def begin(self) -> None:
         """An update's gradients begin to gather, for the first time or again after memory ran out."""
         ...
@@ -124,6 +128,8 @@ class OnlineTrainer(Trainer):
 
     def training_step(self, *arguments: Any, **keywords: Any) -> torch.Tensor:
         loss: torch.Tensor = super().training_step(*arguments, **keywords)
+        dealt = self.stage.run.ranks.gather(dict(self.shares))
+        self.shares = defaultdict(float, {name: sum(one.get(name, 0.0) for one in dealt) for name in dealt[0]})
         self.objective.update(self.optimizer.param_groups[0]["lr"])
         return loss
 

@@ -1,7 +1,8 @@
 """One generation: every member's answers to one batch of questions, graded; or its likelihood of given texts.
 
 What is evaluated is charged to the run's budget. The members of a generation are evaluated in as few batches as the
-engine's memory allows; which batch a member is in has no influence on it, up to floating-point summation order.
+engine's memory allows, dealt out to the processes of the run; which batch a member is in has no influence on it, up to
+floating-point summation order.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.contracts import FitnessObjective, Item, LikelihoodObjective
+from harness.contracts import Completion, FitnessObjective, Item, Likelihood, LikelihoodObjective
 
 if TYPE_CHECKING:
     from harness.context import StageContext
@@ -61,14 +62,26 @@ def evaluate_members(
     engine = population_of("hf" if scored else stage.run.spec.evaluation.engine, stage.policy)
     size = engine.group_size(bytes_a_member, names, len(items), *longest_text(stage, objective, items))
     size = max(1, size - size % whole) if size > 1 else 1
-    scorer = _likelihoods if scored else _answers
-    scores: list[list[float]] = []
-    seen: dict[str, list[float]] = {}
-    for first in range(0, population, size):
-        group = range(first, min(first + size, population))
-        scores += scorer(stage, objective, engine, members(group), len(group), items, seen)
-    measures = {name: float(np.mean(values)) for name, values in seen.items()}
-    return Generation(items, np.array(scores, dtype=np.float64), measures)
+    asked = objective.texts(stage, items) if scored else [stage.task.prompt(item) for item in items]
+
+    def answers(mine: range) -> list[list[Any]]:
+        """Of the members that stand at these places, `whole` a place."""
+        found: list[list[Any]] = []
+        last = min(mine.stop * whole, population)
+        for first in range(mine.start * whole, last, size):
+            group = range(first, min(first + size, last))
+            made = members(group)
+            if scored:
+                found += engine.likelihoods(made, len(group), asked)
+                continue
+            with stage.run.meters.clock("generate"):
+                found += engine.generate(made, len(group), asked, stage.sampling(0.0), 0, logprobs=False)
+        return [found[place : place + whole] for place in range(0, len(found), whole)]
+
+    of_members = [one for place in stage.run.ranks.deal(-(-population // whole), answers) for one in place]
+    if scored:
+        return Generation(items, _likelihoods(stage, of_members, asked), {})
+    return _graded(stage, objective, items, of_members)
 
 
 def longest_text(stage: StageContext, objective: FitnessObjective, items: Sequence[Item]) -> tuple[int, int]:
@@ -81,22 +94,14 @@ def longest_text(stage: StageContext, objective: FitnessObjective, items: Sequen
     return max(lengths), stage.sampling(0.0).max_new_tokens
 
 
-def _answers(
-    stage: StageContext,
-    objective: FitnessObjective,
-    engine: Any,
-    members: Members,
-    count: int,
-    items: Sequence[Item],
-    seen: dict[str, list[float]],
-) -> list[list[float]]:
-    prompts = [stage.task.prompt(item) for item in items]
-    with stage.run.meters.clock("generate"):
-        answers = engine.generate(members, count, prompts, stage.sampling(0.0), 0, logprobs=False)
-        for completions in answers:
-            stage.charge_generation(completions)
+def _graded(
+    stage: StageContext, objective: FitnessObjective, items: Sequence[Item], answers: list[list[Completion]]
+) -> Generation:
+    """Every member's answers [members][prompts], charged and graded."""
+    seen: dict[str, list[float]] = {}
     scores = []
     for completions in answers:
+        stage.charge_generation(completions)
         row = []
         for item, completion in zip(items, completions, strict=True):
             seen.setdefault("truncated", []).append(completion.truncated)
@@ -106,19 +111,11 @@ def _answers(
                 seen.setdefault("well_formed", []).append(grade.well_formed)
             row.append(objective.score(stage, item, completion.text) if grade is None else grade.reward)
         scores.append(row)
-    return scores
+    measures = {name: float(np.mean(values)) for name, values in seen.items()}
+    return Generation(items, np.array(scores, dtype=np.float64), measures)
 
 
-def _likelihoods(
-    stage: StageContext,
-    objective: Any,
-    engine: Any,
-    members: Members,
-    count: int,
-    items: Sequence[Item],
-    seen: dict[str, list[float]],
-) -> list[list[float]]:
-    texts = objective.texts(stage, items)
-    found = engine.likelihoods(members, count, texts)
-    stage.charge_forward_training(count * sum(len(prompt) + len(completion) for prompt, completion in texts))
-    return [[one.logprob / one.tokens for one in of_member] for of_member in found]
+def _likelihoods(stage: StageContext, found: list[list[Likelihood]], texts: Sequence[Any]) -> np.ndarray:
+    """Every member's mean log-likelihood a token of each text [members, texts], charged."""
+    stage.charge_forward_training(len(found) * sum(len(prompt) + len(completion) for prompt, completion in texts))
+    return np.array([[one.logprob / one.tokens for one in of_member] for of_member in found], dtype=np.float64)

@@ -28,8 +28,9 @@ class Device:
     gpu: bool
 
 
-def devices_here(slots: int) -> list[Device]:
-    """The GPUs of this machine; without any, its processor, memory shared by as many runs as there are slots."""
+def devices_here(slots: int, processes: int = 1) -> list[Device]:
+    """The GPUs of this machine; without any, its processor, memory shared by all processes of as many runs as there are
+    slots. Every process of a run holds what the run would need alone."""
     if visible_gpus() and shutil.which("nvidia-smi"):
         asked = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
         answer = subprocess.run(asked, capture_output=True, text=True, check=False)
@@ -39,7 +40,8 @@ def devices_here(slots: int) -> list[Device]:
             return sorted(found, key=lambda device: device.name)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     share = f", {slots} runs at a time" if slots > 1 else ""
-    return [Device(f"this machine{share}", memory / slots, False)]
+    share += f", {processes} processes a run" if processes > 1 else ""
+    return [Device(f"this machine{share}", memory / (slots * processes), False)]
 
 
 def described(text: str) -> Device:

@@ -17,9 +17,14 @@ if TYPE_CHECKING:
 
 
 def estimate_table(
-    plan: SweepPlan, estimates: Sequence[Estimate], price: Price | None, slots: int, free_bytes: int
+    plan: SweepPlan,
+    estimates: Sequence[Estimate],
+    price: Price | None,
+    slots: int,
+    free_bytes: int,
+    processes: int = 1,
 ) -> Iterator[RenderableType]:
-    """What to print, in order."""
+    """What to print, in order; a run has `processes` devices."""
     from rich.table import Table
     from rich.text import Text
 
@@ -30,7 +35,7 @@ def estimate_table(
     for one in estimates:
         table.add_row(*_row(one, price))
     yield table
-    yield Text(_sum(estimates, left, price, slots, free_bytes))
+    yield Text(_sum(estimates, left, price, slots, free_bytes, processes))
     for reason in dict.fromkeys(f"{one.method}: {reason}" for one in estimates for reason in one.unknown):
         yield Text(f"no estimate of {reason}")
     yield from (Text(line) for line in _fits(estimates))
@@ -82,7 +87,14 @@ def _row(one: Estimate, price: Price | None) -> tuple[str, ...]:
     )
 
 
-def _sum(estimates: Sequence[Estimate], left: dict[str, int], price: Price | None, slots: int, free_bytes: int) -> str:
+def _sum(
+    estimates: Sequence[Estimate],
+    left: dict[str, int],
+    price: Price | None,
+    slots: int,
+    free_bytes: int,
+    processes: int,
+) -> str:
     asked = [one for one in estimates if left.get(one.method)]
     if not asked:
         return "nothing left to run"
@@ -93,7 +105,9 @@ def _sum(estimates: Sequence[Estimate], left: dict[str, int], price: Price | Non
         return f"all runs to do: no time, since there is no history for {', '.join(without)}; {room}"
     seconds = sum((one.seconds or 0.0) * left[one.method] for one in asked)
     money = "" if price is None else f", {seconds / 3600 * price.per_device_hour:.2f} {price.currency}"
-    return f"all runs to do: {clock(seconds)} of device time{money}, {clock(seconds / slots)} on {slots} slots; {room}"
+    wall = clock(seconds / (slots * processes))
+    each = f" of {processes} processes" if processes > 1 else ""
+    return f"all runs to do: {clock(seconds)} of device time{money}, {wall} on {slots} slots{each}; {room}"
 
 
 def _fits(estimates: Sequence[Estimate]) -> Iterator[str]:
@@ -101,7 +115,7 @@ def _fits(estimates: Sequence[Estimate]) -> Iterator[str]:
     for device, size in devices:
         fits = {one.method: fit for one in estimates for fit in one.fits if fit.device == device}
         bad = {method: fit for method, fit in fits.items() if not fit.fits}
-        said = f"{device} ({megabytes(size)} a run)"
+        said = f"{device} ({megabytes(size)} a process)"
         if not bad:
             yield f"every run fits {said}"
         for method, fit in bad.items():

@@ -192,9 +192,10 @@ def test_a_reader_that_leaves_early() -> None:
     ("wanted", "said"),
     [
         ("{threads: 4096}", "threads: 4096 is refused: this machine gives"),
-        ("{gpus: 2}", "gpus: 2 is refused: a run trains and answers on one GPU"),
-        ("{processes: 2}", "processes: 2 is refused: budget, checkpoints and samples"),
-        ("{tensor_parallel: 2}", "tensor_parallel: 2 is refused"),
+        ("{gpus: 64}", "gpus: 64 is refused: this machine has"),
+        ("{processes: 4096}", "processes: 4096 is refused: each has one of this machine's"),
+        ("{processes: 2, gpus: 4}", "processes: 2 with gpus: 4 is refused: each process of a run has one GPU"),
+        ("{tensor_parallel: 2}", "tensor_parallel: 2 is refused: the policy that vLLM answers with lies whole on"),
         ("{thread: 2}", "No key of 'resources' is called 'thread'. Did you mean 'threads'?"),
     ],
 )

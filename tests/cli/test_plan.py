@@ -24,7 +24,7 @@ def test_a_plan_says_what_a_run_takes_and_where_it_does_not_fit(say: Say, tmp_pa
     told = say("plan", "small.yaml", "--device-memory", "tiny=1MB")
     assert told.code == 0, told.err
     assert "no time, since there is no history for base, sft" in told.out
-    assert "sft does not fit tiny (1.0 MB a run); what would make it fit: nothing that was tried" in told.out
+    assert "sft does not fit tiny (1.0 MB a process); what would make it fit: nothing that was tried" in told.out
     assert "every run fits this machine" in told.out
     dry = say("sweep", "small.yaml", "--dry-run")
     assert dry.out.splitlines()[:5] == told.out.splitlines()[:5] and "a run of" in dry.out

@@ -124,5 +124,7 @@ def test_slots_and_threads() -> None:
     assert LocalExecutor().slots == cores or LocalExecutor().devices
     assert LocalExecutor(1).resources.threads == cores
     assert LocalExecutor(10 * cores).resources.threads == 1
+    assert LocalExecutor(1, processes=cores).resources == Resources(threads=1, processes=cores)
+    assert LocalExecutor(processes=cores, gpus=0).slots == 1
     with pytest.raises(UserError, match="slots=0 is not possible"):
         LocalExecutor(0)
