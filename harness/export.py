@@ -1,6 +1,7 @@
 """Hand a finished run's model to other tools: as a transformers directory, a PEFT adapter, or a plain LoRA.
 
-An adapter exported as `hf` is merged into its base first; a full model has no PEFT form. `lora` is for servers that
+An adapter exported as `hf` is merged into its base first, and refused where that would change its answers (one that
+was trained on a 4-bit base); a full model has no PEFT form. `lora` is for servers that
 know no other adapter: what is exactly a LoRA (Kron-LoRA) is written as one, without loss. The target is written whole
 or not at all.
 """
@@ -11,10 +12,12 @@ import shutil
 from pathlib import Path
 from typing import Literal
 
+from harness.engines.choice import unserved_part
 from harness.errors import UserError
 from harness.generators import is_generator
 from harness.models import base_of
 from harness.record import RunDirectory
+from harness.registry import find_method
 
 
 def export(run_directory: Path, to: Literal["hf", "peft", "lora"], out: Path) -> Path:
@@ -60,7 +63,14 @@ def exportable(run_directory: Path, out: Path) -> RunDirectory:
 def _merge(directory: RunDirectory, target: Path) -> None:
     from harness.adapters import merged, open_adapter
 
-    handle = base_of(directory.model, directory.read_spec().model.name)
+    spec = directory.read_spec()
+    part = unserved_part(find_method(spec.method.name).create(**spec.method.parameters))
+    if part is not None:
+        raise UserError(
+            f"{part!r} cannot be merged into whole weights that answer as this run was scored: use --to peft, which "
+            "writes the adapter alone."
+        )
+    handle = base_of(directory.model, spec.model.name)
     merged(open_adapter(handle.model(), directory.model)).save_pretrained(target)
     handle.tokenizer().save_pretrained(target)
 

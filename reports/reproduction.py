@@ -1,8 +1,9 @@
 """Reported beside measured: one row an arm that stands for a figure of a paper.
 
 A figure is reproduced when the measured mean lies within the joint 95% margin of both: the interval of the measurement
-and 1.96 standard errors of the report (its spread over runs, else the binomial error of its items). A margin of more
-than 5 points decides nothing; outside of it a figure is not reproduced. Settings that differ make it not comparable.
+on the side of the report, and 1.96 standard errors of the report (its spread over runs, else the binomial error of its
+items). A margin of more than 5 points decides nothing; outside of it a figure is not reproduced. Settings that differ
+make it not comparable.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from harness.errors import UserError
 from reports.comparison import SEEDS_TO_RANK
 from reports.numbers import interval, points
-from reports.statistics import estimate
+from reports.statistics import proportion
 from reports.sweep_data import MethodData, read_sweep_data
 from results.database import query
 
@@ -53,15 +54,17 @@ def _row(database: Path, one: Expected, arm: MethodData | None) -> Row:
     doubt = None if certain else "the reported figure is uncertain"
     if arm is None:
         return row | {"remark": one.differs or doubt}
-    measured = estimate(arm.scores)
+    measured = proportion(arm.scores)
     row["measured"] = interval(measured)
     if one.differs is not None:
         return row | {"verdict": "not comparable", "remark": one.differs}
     if len(arm.seeds) < SEEDS_TO_RANK:
         return row | {"verdict": "inconclusive", "remark": f"{len(arm.seeds)} seeds, a verdict takes {SEEDS_TO_RANK}"}
-    margin = math.hypot((measured.high - measured.low) / 2, 1.96 * error)
+    above, below = measured.high - measured.mean, measured.mean - measured.low
+    margin = math.hypot(above if value > measured.mean else below, 1.96 * error)
+    widest = math.hypot(max(above, below), 1.96 * error)
     apart = abs(measured.mean - value)
-    verdict = "not reproduced" if apart > margin else "reproduced" if margin <= WIDEST else "inconclusive"
+    verdict = "not reproduced" if apart > margin else "reproduced" if widest <= WIDEST else "inconclusive"
     remark = f"{100 * apart:.1f} points apart, margin {100 * margin:.1f}"
     return row | {"verdict": verdict, "remark": f"{remark}; {doubt}" if doubt else remark}
 

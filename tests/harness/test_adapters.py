@@ -14,6 +14,7 @@ from harness.lora_files import LoraAdapter, LowRank
 from harness.models import load_model
 from harness.parts import load_parameterisation
 from harness.policy import Policy
+from harness.registry import find_method
 from tests.conftest import make_spec, run_to_end
 
 IDS = torch.arange(3, 19)[None]
@@ -87,6 +88,20 @@ def test_kron_lora_is_exported_as_a_lora_that_peft_alone_can_open(tmp_path: Path
     expected = own(IDS).logits
     assert (plain(IDS).logits - expected).abs().max() <= 1e-5 * expected.abs().max()
     assert plain.peft_config["default"].r == 8
+
+
+def test_an_adapter_of_a_4_bit_base_is_not_merged_into_another(tmp_path: Path) -> None:
+    """Its record is that of a run which needs a GPU; its files are a LoRA's."""
+    directory = run_to_end(make_spec("lora+sft"), tmp_path / "runs")
+    spec = directory.read_spec()
+    quantised = spec.model_copy(update={"method": find_method("qlora+sft").resolve({})})
+    directory.spec.write_text(quantised.model_dump_json())
+    with pytest.raises(UserError, match="'qlora' cannot be merged into whole weights that answer as this run was"):
+        export(directory.path, "hf", tmp_path / "whole")
+    assert not (tmp_path / "whole").exists()
+    assert (export(directory.path, "peft", tmp_path / "adapter") / "adapter_config.json").exists()
+    directory.spec.write_text(spec.model_dump_json())
+    assert (export(directory.path, "hf", tmp_path / "whole") / "config.json").exists()
 
 
 def test_what_is_no_lora_has_no_form_as_one(tmp_path: Path) -> None:
