@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from harness.context import RunContext, StageContext
+from harness.context import StageContext
 from harness.contracts import Resources
 from harness.events import EventLog
 from harness.gradient_loop import run_gradient
@@ -30,6 +30,7 @@ from harness.models import load_model
 from harness.policy import Policy
 from harness.record import RunDirectory
 from harness.registry import find_method, find_task, load_method, load_task
+from harness.run_context import RunContext
 from harness.spec import Budget, EvaluationProtocol, RunSpec
 
 PROMPTS, GROUP, TOKENS, LEVEL, RATE = 32, 8, 32, "L0", 1e-4

@@ -129,10 +129,10 @@ class _Attempt:
     def _execute(self, spec: Any, pipeline: Pipeline, task: Task, started: float) -> None:
         import torch
 
-        from harness.context import RunContext, newest_checkpoint
         from harness.evaluate import evaluate
         from harness.meters import MeterBank
         from harness.retention import measure_after, measure_before
+        from harness.run_context import RunContext, newest_checkpoint
 
         checkpoint = newest_checkpoint(self.directory)
         state = checkpoint[1] if checkpoint else None
@@ -213,7 +213,7 @@ class _Attempt:
         self, run: Any, pipeline: Pipeline, policy: Any, checkpoint: tuple[Path, dict[str, Any]] | None
     ) -> tuple[Any, list[StageResult]]:
         """The policy after every stage, and what the stages were; each starts from the merged weights of the last."""
-        from harness.context import stage_start
+        from harness.run_context import stage_start
 
         first = checkpoint[1]["stage"] if checkpoint else 0
         start = stage_start(self.directory, first)

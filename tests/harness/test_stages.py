@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from harness import load_method, load_model, registry
-from harness.context import RunContext, StageContext, stage_start
+from harness.context import StageContext
 from harness.contracts import Pipeline, Sampling, Train
 from harness.engines.hf import HFEngine
 from harness.events import EventLog, read_events
@@ -21,6 +21,7 @@ from harness.meters import MeterBank
 from harness.policy import Policy
 from harness.record import Meters, RunDirectory
 from harness.registry import load_task
+from harness.run_context import RunContext, stage_start
 from harness.spec import Budget
 from methods.parameterisations.lora import lora
 from tests.conftest import PROTOCOL, QUICK, make_spec, place, run_to_end

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.context import RunContext, StageContext
+from harness.context import StageContext
 from harness.events import EventLog
 from harness.meters import MeterBank
 from harness.models import load_model
 from harness.policy import Policy
 from harness.registry import load_method, load_task
+from harness.run_context import RunContext
 from tests.conftest import make_spec, place
 
 

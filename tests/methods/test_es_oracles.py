@@ -22,7 +22,7 @@ import torch
 from scipy import special, stats
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from harness.context import RunContext, StageContext
+from harness.context import StageContext
 from harness.contracts import Item
 from harness.engines.population import PopulationEngine
 from harness.events import EventLog
@@ -30,6 +30,7 @@ from harness.meters import MeterBank
 from harness.models import load_model
 from harness.policy import Policy, digest_of
 from harness.registry import load_task
+from harness.run_context import RunContext
 from harness.spec import EvaluationProtocol
 from methods.objectives.task_reward import task_reward
 from methods.optimisers.evolution import EvolutionStrategy, evolution, noise, shaped

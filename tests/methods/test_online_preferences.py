@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from harness.context import RunContext, StageContext, newest_checkpoint, stage_start
+from harness.context import StageContext
 from harness.events import EventLog, read_events
 from harness.meters import MeterBank
 from harness.micro_batches import MicroBatches
@@ -19,6 +19,7 @@ from harness.models import load_model
 from harness.policy import Policy
 from harness.record import Meters
 from harness.registry import load_method, load_task
+from harness.run_context import RunContext, newest_checkpoint, stage_start
 from tests.conftest import kill_when, make_spec, place, run_to_end
 from tests.methods.test_loss_parity import disturb, log_probabilities
 from tests.methods.test_loss_tensors import rows, same, same_gradients, trainer_of

@@ -77,12 +77,13 @@ def test_adam_mini_keeps_one_second_moment_a_block() -> None:
 def test_lora_plus_gives_b_its_own_rate(tmp_path: Path) -> None:
     (stage,) = load_method("lora-plus+sft", ratio=8.0, learning_rate=1e-3, rank=2).stages
     assert stage.optimiser.name == "lora-plus" and stage.parameterisation.name == "lora"
-    from harness.context import RunContext, StageContext
+    from harness.context import StageContext
     from harness.events import EventLog
     from harness.meters import MeterBank
     from harness.models import load_model
     from harness.policy import Policy
     from harness.record import Meters
+    from harness.run_context import RunContext
 
     spec = make_spec("lora-plus+sft")
     directory = place(spec, tmp_path)

@@ -74,11 +74,12 @@ def test_the_method_sets_the_difference_of_means(tmp_path: Path) -> None:
 
 def _pairs(directory: object, objective: object, tmp_path: Path) -> list[dict[str, str]]:
     """The pairs of that run again: its rollouts lie in a file that the same settings name."""
-    from harness.context import RunContext, StageContext
+    from harness.context import StageContext
     from harness.events import EventLog
     from harness.meters import MeterBank
     from harness.record import Meters
     from harness.registry import load_task
+    from harness.run_context import RunContext
 
     spec = directory.read_spec()  # type: ignore[attr-defined]
     log = EventLog(tmp_path / "events.jsonl")

@@ -13,7 +13,7 @@ import torch
 from peft import PeftModel
 from torch.nn import functional
 
-from harness.context import RunContext, StageContext
+from harness.context import StageContext
 from harness.control import Controlled
 from harness.errors import UserError
 from harness.events import EventLog
@@ -26,6 +26,7 @@ from harness.plan import refusal
 from harness.policy import Policy
 from harness.record import Meters
 from harness.registry import load_method, load_task
+from harness.run_context import RunContext
 from methods.generators.descriptions import Descriptions
 from methods.generators.encoders import BaseStates, encoder_for
 from methods.generators.standardised import standardise
