@@ -50,8 +50,9 @@ def report(
     database: Database = DATABASE,
     out: Out = OUT,
     note: Annotated[
-        str | None, typer.Option("--note", help="A remark for readers, shown at the top: what the figures cannot say.")
-    ] = None,
+        list[str],
+        typer.Option("--note", help="A remark for readers, at the top: what the figures cannot say; repeatable."),
+    ] = [],  # noqa: B006
     tables: Annotated[
         bool, typer.Option("--tables", help="Write every table as CSV, Parquet and LaTeX too: OUT/SWEEP/tables.")
     ] = False,
@@ -72,11 +73,11 @@ def report(
     names = sweep or [_latest(runs)]
     require_writable(out, "--out")
     if len(names) > 1 or name is not None:
-        if note or pareto:
-            raise UserError("A report across tasks has no --note and no --pareto: leave them out.")
+        if pareto:
+            raise UserError("A report across tasks has no --pareto: leave it out.")
         from reports.league import write_league
 
-        across = write_league(database, names, _file_name(name or "league"), out, tables)
+        across = write_league(database, names, _file_name(name or "league"), out, tables, note)
         say_where(across.html, out)
         return
     from reports.build import write_report

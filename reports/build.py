@@ -43,17 +43,18 @@ class Report:
 
 
 def write_report(
-    database: Path, sweep: str, out: Path, note: str | None = None, tables: bool = False, fronts: Sequence[str] = ()
+    database: Path, sweep: str, out: Path, notes: Sequence[str] = (), tables: bool = False, fronts: Sequence[str] = ()
 ) -> Report:
     """Write `<out>/<sweep>.html`, `<out>/<sweep>.md`, and `<out>/<sweep>/` with figures, answers and records.
 
-    `note` is a remark of whoever publishes it, shown as that; `fronts` are pairs of meters (`flops,accuracy`) to draw a
-    Pareto front over; `tables` writes `<out>/<sweep>/tables/` too. UserError where database or sweep are missing.
+    `notes` are remarks of whoever publishes it, shown as that; `fronts` are pairs of meters (`flops,accuracy`) to draw
+    a Pareto front over; `tables` writes `<out>/<sweep>/tables/` too. UserError where database or sweep are missing.
     """
     meters = [parse_meters(text) for text in fronts]
     data = read_sweep_data(database, sweep)
-    options = [*(("--note", note) if note else ()), *(part for text in fronts for part in ("--pareto", text))]
-    parts, figures = _parts(data, note, meters, shlex.join(["beyondrl", "report", sweep, *options]))
+    given = [*(("--note", note) for note in notes), *(("--pareto", text) for text in fronts)]
+    options = [part for pair in given for part in pair]
+    parts, figures = _parts(data, notes, meters, shlex.join(["beyondrl", "report", sweep, *options]))
     samples, records = read_samples(database, sweep), read_records(database, sweep)
     parts |= {"samples": bool(samples), "records": bool(records)}
     report, folder = Report(out / f"{sweep}.html", out / f"{sweep}.md"), out / sweep
@@ -77,7 +78,7 @@ def write_report(
 
 
 def _parts(
-    data: SweepData, note: str | None, fronts: Sequence[tuple[str, str]], command: str
+    data: SweepData, notes: Sequence[str], fronts: Sequence[tuple[str, str]], command: str
 ) -> tuple[dict[str, Any], list[Figure]]:
     comparison = compare(data)
     figures = draw_figures(data, comparison, fronts)
@@ -92,7 +93,7 @@ def _parts(
         "name": data.sweep["sweep"],
         "title": title(data),
         "headline": headline(data),
-        "note": note,
+        "notes": notes,
         "finished": data.sweep["finished"],
         "verdict": verdict(comparison),
         "leaderboard": contents.leaderboard(comparison),

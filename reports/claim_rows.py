@@ -67,6 +67,25 @@ def claims_table(data: SweepData) -> Table:
     return Table("Claims", columns, rows, note, frozenset(columns))
 
 
+def claims_across(sweeps: list[SweepData], tasks: list[str]) -> Table:
+    """Claims with both arms in these sweeps: a row a claim, a column a task."""
+    rows = []
+    for claim in read_ledger().values():
+        found = [[one for one in judge(claim, [data]) if one.findings] for data in sweeps]
+        if any(found):
+            cells = ["\n".join(_verdict_and_pairs(one) for one in of_task) or "-" for of_task in found]
+            rows.append([claim.claim, *cells])
+    note = (
+        "Verdicts by the rules of the ledger (beyondrl claims KEY has each claim's source, smallest effect that "
+        "matters and rule), task by task, each at its own level of error: of twenty true zeros one looks like a difference."
+    )
+    return Table("Claims", ["claim", *tasks], rows, note, frozenset({"claim", *tasks}))
+
+
+def _verdict_and_pairs(judgement: Judgement) -> str:
+    return "\n".join([judgement.verdict, *(pair_text(judgement.claim, one) for one in _deciding(judgement))])
+
+
 def pairs(judgements: list[Judgement]) -> list[Row]:
     """`sweep`, `first`, `second`, `verdict`, `effect` and `remark` of every pair."""
     return [

@@ -7,6 +7,7 @@ and every task's own accuracies (Agarwal et al. 2021, arXiv 2108.13264). From th
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from harness.atomic import write_text
 from reports.aggregates import Interval, bootstrapped, interquartile_mean, probability_of_improvement, profile_band
 from reports.build import Report
+from reports.claim_rows import claims_across
 from reports.comparison import BASELINE
 from reports.league_data import League, read_league
 from reports.numbers import interval
@@ -26,14 +28,20 @@ from reports.tables import Table
 _COLUMNS, _FEW = 5, 8
 
 
-def write_league(database: Path, sweeps: list[str], name: str, out: Path, tables: bool = False) -> Report:
-    """Write `<out>/<name>.html`, `<out>/<name>.md` and `<out>/<name>/` with figures; UserError where it cannot be."""
+def write_league(
+    database: Path, sweeps: list[str], name: str, out: Path, tables: bool = False, notes: Sequence[str] = ()
+) -> Report:
+    """Write `<out>/<name>.html`, `<out>/<name>.md` and `<out>/<name>/` with figures; UserError where it cannot be.
+
+    `notes` are remarks of whoever publishes it, shown as that.
+    """
     league = read_league(database, sweeps)
     order = sorted(range(len(league.methods)), key=lambda m: -_middle(league, m).value)
     parts = {
         "aggregate": _aggregate(league, order),
         "improvement": _improvement(league, order),
         "each": _each(league, order),
+        "claims": claims_across(league.sweeps, league.tasks),
     }
     figures = [_profiles(league, order)]
     folder = out / name
@@ -51,7 +59,11 @@ def write_league(database: Path, sweeps: list[str], name: str, out: Path, tables
         "figures": figures,
         "left_out": league.left_out,
         "sweeps": [data.sweep["sweep"] for data in league.sweeps],
-        "command": shlex.join(["beyondrl", "report", *(d.sweep["sweep"] for d in league.sweeps), "--name", name]),
+        "notes": notes,
+        "command": shlex.join(
+            ["beyondrl", "report", *(d.sweep["sweep"] for d in league.sweeps), "--name", name]
+            + [part for note in notes for part in ("--note", note)]
+        ),
     }
     report = Report(out / f"{name}.html", out / f"{name}.md")
     write_page(report.html, "league.html.j2", page)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -181,3 +183,18 @@ def test_the_index_has_each_reports_answer(league: Report, out: Path) -> None:
     assert entries["small"].verdict and entries["small"].verdict in (out / "small.md").read_text()
     with pytest.raises(UserError, match="no report"):
         write_index(out / "small")
+
+
+def test_the_page_across_tasks_judges_claims_and_shows_remarks(database: Path, tmp_path: Path) -> None:
+    """Here an arm is renamed, so that a claim of the ledger is about it."""
+    shutil.copy2(database, tmp_path / "claims.duckdb")
+    with duckdb.connect(str(tmp_path / "claims.duckdb")) as connection:
+        connection.execute("UPDATE runs SET method = 'sft-dpo' WHERE method = 'sft-es'")
+    notes = ["First <i>remark</i>.", "Second remark."]
+    report = write_league(tmp_path / "claims.duckdb", ["small", "other"], "league", tmp_path, notes=notes)
+    text, page = report.markdown.read_text(), report.html.read_text()
+    section = text.partition("## Claims of the literature")[2].partition("\n## ")[0]
+    (row,) = [line for line in section.splitlines() if line.startswith("| SFT and then DPO ")]
+    assert row.count("not comparable sft-es against sft: the budget is steps, not flops") == 2
+    assert ">Claims of the literature</a></h2>" in page and "<i>remark" not in page
+    assert "</b> Second remark.</p>" in page and "--note 'Second remark.'" in html.unescape(page)

@@ -132,7 +132,7 @@ def test_a_cell_cannot_break_a_table() -> None:
 
 
 def test_a_note_is_shown_and_is_in_the_command_that_makes_it_again(database: Path, tmp_path: Path) -> None:
-    report = write_report(database, "small", tmp_path, "It's <b>only</b> a try.")
+    report = write_report(database, "small", tmp_path, ["It's <b>only</b> a try.", "And another."])
     for text in (report.html.read_text(), report.markdown.read_text()):
         assert "a try." in text and "beyondrl report small --note" in text
     assert "<b>only" not in report.html.read_text()
