@@ -77,7 +77,8 @@ def claims_across(sweeps: list[SweepData], tasks: list[str]) -> Table:
             rows.append([claim.claim, *cells])
     note = (
         "Verdicts by the rules of the ledger (beyondrl claims KEY has each claim's source, smallest effect that "
-        "matters and rule), task by task, each at its own level of error: of twenty true zeros one looks like a difference."
+        "matters and rule), task by task, each at its own level of error: of twenty true zeros one looks like a "
+        "difference."
     )
     return Table("Claims", ["claim", *tasks], rows, note, frozenset({"claim", *tasks}))
 
