@@ -97,7 +97,7 @@ class Mixture(nn.Module):
         expert: Any = self.parallel if name == "parallel" else self.lora[name]
         gate = gates[..., self.order.index(name), None]
         inputs = inputs.to(expert.dtype)
-        if not self.sparse:
+        if not self.sparse or gate.is_meta:  # without values no gate is known to be zero
             return output + expert.weighted(inputs, gate).to(output.dtype)
         weight = gate.reshape(-1, 1)
         chosen = weight[:, 0].nonzero()[:, 0]

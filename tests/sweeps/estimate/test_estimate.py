@@ -6,7 +6,7 @@ import pytest
 
 from harness.errors import UserError
 from harness.models import load_model
-from harness.parts import load_parameterisation
+from harness.parts import load_parameterisation, parameterisations
 from harness.policy import Policy
 from harness.record import RunDirectory
 from harness.registry import find_method
@@ -15,7 +15,7 @@ from sweeps.estimate.devices import Device, described
 from sweeps.estimate.estimate import Estimate, Estimator, device_name
 from sweeps.estimate.history import past_of, throughput
 from sweeps.estimate.shape import Shape, _held, shape_of
-from tests.conftest import make_spec, run_to_end
+from tests.conftest import QUICK_PARTS, make_spec, run_to_end
 
 HERE = Device("here", 2.0**40, False)
 
@@ -83,6 +83,26 @@ def test_a_shape_without_weights_is_that_of_the_model(name: str) -> None:
     assert shape.compute_parameters == policy.compute_parameters
     kept = (_held(policy.model, 6) - _held(policy.model, 2)) / (4 * 8)
     assert shape.kept_bytes == pytest.approx(kept, rel=0.03)
+
+
+OF_A_RUN = {"generated", "mole"}
+"""Parameterisations that begin with what other runs have made."""
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        *((name, QUICK_PARTS.get(name, {})) for name in sorted(set(parameterisations()) - OF_A_RUN)),
+        ("moa-sparse", {"rank": 2, "threshold": "straight-through"}),
+    ],
+)
+def test_every_parameterisation_has_a_shape_without_weights(name: str, settings: dict[str, object]) -> None:
+    handle, part = load_model("lab"), load_parameterisation(name, **settings)
+    shape = shape_of(handle, part)
+    assert isinstance(shape, Shape), shape
+    plain = part.plain() if hasattr(part, "plain") else part
+    policy = plain.attach(Policy(handle.model(), handle.tokenizer(), handle.path), 0)
+    assert shape.trainable == policy.trainable_parameters > 0 and shape.kept_bytes > 0
 
 
 def test_what_does_not_fit_says_what_makes_it_fit_by_estimating_that() -> None:
