@@ -2,8 +2,10 @@
 
 Three shared seeds, all planned final runs finished, the test split, one engine and one way of decoding, equal budgets
 on the claim's meter and about equally spent (unless what spent less has every question right: more would not have
-helped it), a baseline that was tuned as often as what it is compared with, and, for times, one kind of machine. An arm
-that trains nothing has no budget and nothing to tune.
+helped it), a baseline that was tuned as often as what it is compared with, and, for times, one kind of machine. Where
+the untouched base is beside them and neither arm has moved away from it, in either direction, what they would differ in
+was not learnt: that decides nothing about accuracy or its spread. An arm that trains nothing has no budget and nothing
+to tune.
 """
 
 from __future__ import annotations
@@ -11,9 +13,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from reports.comparison import SEEDS_TO_RANK
-from reports.effects import shared_seeds
+from reports.comparison import BASELINE, SEEDS_TO_RANK
+from reports.effects import accuracy_difference, shared_seeds
 from reports.ledger import Claim
+from reports.statistics import Estimate, estimate
 from reports.sweep_data import MethodData, SweepData
 
 SPENT = 1.25
@@ -22,7 +25,7 @@ SPENT = 1.25
 
 def broken_rules(claim: Claim, sweep: SweepData, first: MethodData, second: MethodData) -> list[str]:
     """How the contrast of two arms breaks the rules; empty where it may decide the claim."""
-    rules = (_seeds, _finished, _split, _engine, _budget, _tuned, _machines)
+    rules = (_seeds, _finished, _split, _engine, _budget, _tuned, _machines, _moved)
     return [broken for rule in rules for broken in rule(claim, sweep, first, second)]
 
 
@@ -95,6 +98,19 @@ def _machines(claim: Claim, sweep: SweepData, first: MethodData, second: MethodD
     places = {(place["cpu"], place["gpu"], place["threads"]) for place in sweep.environments}
     if claim.estimand == "seconds" and len(places) > 1:
         yield f"{len(places)} kinds of machines"
+
+
+def _moved(claim: Claim, sweep: SweepData, first: MethodData, second: MethodData) -> Iterator[str]:
+    base = next((one for one in sweep.methods if one.name == BASELINE and one.runs), None)
+    if claim.estimand not in ("accuracy", "spread") or base is None or not (trains(first) and trains(second)):
+        return
+    cells = [accuracy_difference(one, base) for one in (first, second)]
+    if all(one.size for one in cells) and not any(_is_sure(estimate(one)) for one in cells):
+        yield "neither arm has moved away from the base, so nothing was learnt that could differ"
+
+
+def _is_sure(value: Estimate) -> bool:
+    return value.low > 0 or value.high < 0
 
 
 def _words(meters: list[str]) -> str:

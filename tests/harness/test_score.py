@@ -11,6 +11,7 @@ import harness.evaluate
 from harness.contracts import Grade
 from harness.engines.hf import HFEngine
 from harness.policy import Policy
+from harness.ranks import Ranks
 from harness.record import RunDirectory
 from tasks.countdown.task import Countdown
 from tests.conftest import make_spec, run_to_end
@@ -31,7 +32,7 @@ def test_every_item_counts_once_however_they_are_batched(
 ) -> None:
     whole = run(runs)
 
-    def engine_of(name: str, policy: Policy) -> HFEngine:
+    def engine_of(name: str, policy: Policy, ranks: Ranks) -> HFEngine:
         return HFEngine(policy.model, policy.tokenizer, batch_rows=rows)
 
     monkeypatch.setattr(harness.evaluate, "engine_of", engine_of)

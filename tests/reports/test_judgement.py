@@ -101,6 +101,24 @@ def test_a_broken_rule_keeps_a_claim_from_being_supported(
     assert found.findings[0].effect is None
 
 
+def test_arms_that_have_learnt_nothing_agree_about_nothing() -> None:
+    """Two arms at the base's level are near each other on a task that neither can do, or that the base does already."""
+    near = claim(expect="near")
+    base = arm("base", 0.4, spread=0.01, steps=0)
+    still = sweep(base, arm("es", 0.4, spread=0.01), arm("grpo", 0.4, spread=0.01))
+    found = one(judge(near, [still]))
+    assert found.verdict == "not comparable"
+    assert found.findings[0].broken == (
+        "neither arm has moved away from the base, so nothing was learnt that could differ",
+    )
+    for moved in (0.6, 0.2):
+        assert one(judge(near, [sweep(base, arm("es", moved), arm("grpo", moved))])).verdict == "supported"
+        assert one(judge(near, [sweep(base, arm("es", 0.4, spread=0.01), arm("grpo", 0.2))])).verdict == "supported"
+    assert one(judge(claim(), [sweep(base, arm("es", 0.4), arm("grpo", 0.6, spread=0.01))])).verdict == "refuted"
+    without = sweep(arm("es", 0.4, spread=0.01), arm("grpo", 0.4, spread=0.01))
+    assert one(judge(near, [without])).verdict == "supported"
+
+
 def test_the_budget_must_be_on_the_claims_own_meter() -> None:
     found = one(judge(claim(budget="rollouts"), [sweep(GOOD, BAD)]))
     assert found.findings[0].broken == ("the budget is flops, not rollouts",)
