@@ -106,6 +106,8 @@ def carry_out(
     plan = make_plan(resolved, places.runs)
     slots, processes = executor.slots, executor.resources.processes
     wanted = plan.runs_left or dry_run
+    if plan.runs_left and not dry_run:
+        executor.prepare()
     estimates = estimates_of(resolved, places.runs, slots, devices, processes) if wanted else []
     if json and dry_run:
         _print_json(plan, estimates)

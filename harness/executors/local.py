@@ -57,6 +57,10 @@ class LocalExecutor:
         self._context = multiprocessing.get_context("forkserver")
         self._started = False
 
+    def prepare(self) -> None:
+        """Start the fork server, which then does its imports by itself."""
+        self._start_server()
+
     def submit(self, run_directory: Path, resources: Resources | None = None) -> LocalHandle:
         """Start the run of a directory; never more than `slots` at a time."""
         self._running = {slot: handle for slot, handle in self._running.items() if handle.poll() is None}

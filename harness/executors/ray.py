@@ -65,6 +65,9 @@ class RayExecutor:
             self._counted = (now, self._room())
         return self._counted[1]
 
+    def prepare(self) -> None:
+        """Nothing: the cluster's nodes begin with their first run."""
+
     def submit(self, run_directory: Path, resources: Resources | None = None) -> RayHandle:
         """Send a run to the cluster."""
         wanted = resources or self.resources

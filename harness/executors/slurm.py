@@ -55,6 +55,9 @@ class SlurmExecutor:
         self._running: list[SlurmHandle] = []
         self._submitit = _submitit(folder, choice, self.resources, cluster)
 
+    def prepare(self) -> None:
+        """Nothing: the cluster's nodes begin with their first run."""
+
     def submit(self, run_directory: Path, resources: Resources | None = None) -> SlurmHandle:
         """Hand a run's job to Slurm."""
         job = _Job(str(run_directory.absolute()), resources or self.resources, self._work, os.getcwd())

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,15 @@ def test_closing_kills_what_does_not_listen(tmp_path: Path, monkeypatch: pytest.
     wait_for_pids(tmp_path / "a")
     executor.close()
     assert gone(tmp_path / "a")
+
+
+def test_the_fork_server_can_be_begun_before_the_first_run(tmp_path: Path) -> None:
+    executor = LocalExecutor(1, work=say)
+    executor.prepare()
+    begun = forkserver._forkserver._forkserver_pid
+    assert begun is not None and end(executor.submit(tmp_path / "a", Resources(threads=1))) == 3
+    assert forkserver._forkserver._forkserver_pid == begun
+    executor.close()
 
 
 def test_slots_and_threads() -> None:
