@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -22,13 +23,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.contracts import LOST, Resources
-from harness.ranks import ALONE, Ranks
+from harness.ranks import ALONE, PeerLost, Ranks
 from harness.record import Failure, RunDirectory
 
 Follow = Callable[[RunDirectory, Resources, Ranks], Failure | None]
 """What a process other than the first does with its copy of the run; it can be pickled."""
 _PATIENCE = timedelta(days=1)  # one process may have to wait for another's share; one that is gone is noticed at once
 _GRACE_SECONDS = 20.0
+_LOOK_SECONDS = 0.02
 _HERE = "127.0.0.1"
 
 
@@ -70,6 +72,11 @@ class Team:
             self._others.append((process, words))
         if devices:
             os.environ["CUDA_VISIBLE_DEVICES"] = devices[0]
+        for rank, (other, _) in enumerate(self._others, start=1):
+            while not store.check([_arrived(rank)]):
+                if other.exitcode is not None:
+                    raise PeerLost(f"process {rank} of this run ended before it could join (code {other.exitcode})")
+                time.sleep(_LOOK_SECONDS)
         self.ranks = _joined(0, resources, store)
 
     def _end(self) -> None:
@@ -111,8 +118,15 @@ def _follow(
             shutil.copy2(copy.events, own.events)
         if copy.checkpoint.exists():
             shutil.copytree(copy.checkpoint, own.checkpoint)
-        failure = follow(own, resources, _joined(rank, resources, _store(port, resources)))
+        store = _store(port, resources)
+        store.set(_arrived(rank), "")
+        failure = follow(own, resources, _joined(rank, resources, store))
         words.send(None if failure is None else failure.model_dump())
+
+
+def _arrived(rank: int) -> str:
+    """What a process says in the store when it is about to join."""
+    return f"arrived {rank}"
 
 
 def _store(port: int, resources: Resources) -> Any:

@@ -62,6 +62,9 @@ def work(run_directory: Path, resources: Resources, checkpoint_seconds: float = 
                 return _Attempt(directory, resources, checkpoint_seconds, together).run()
     except LeaseHeld:
         return HELD
+    except PeerLost as error:  # before the run could begin: there is nothing yet to write down
+        print(error, file=sys.stderr)
+        return LOST
 
 
 def follow(copy: RunDirectory, resources: Resources, ranks: Ranks) -> Failure | None:

@@ -166,6 +166,15 @@ def test_what_another_process_fails_by_is_what_the_run_fails_by(runs: Path, monk
     assert (failure.failure, failure.message) == ("oom", "no room here")
 
 
+def test_a_process_that_ends_before_it_joins_is_not_waited_for(runs: Path) -> None:
+    """Its copy of the run cannot be made: there is no spec to copy."""
+    prepare()
+    directory = place(make_spec("base"), runs)
+    directory.spec.unlink()
+    assert work(directory.path, TWO) == LOST
+    assert not directory.lease.exists()
+
+
 def sum_of_ranks(copy: RunDirectory, resources: Resources, ranks: Ranks) -> Failure | None:
     assert ranks.first("mine") == "theirs"
     tensors = [torch.full((3,), 1.0), torch.full((2, 2), 2.0, dtype=torch.float64)]
