@@ -105,7 +105,12 @@ def generate(template: RunDirectory, runs: Path, count: int, rows: int) -> str:
     for number in range(count):
         arm, place = number % ARMS, number // ARMS
         final = place < finals
-        settings = {**spec.method.parameters, "learning_rate": 1e-5 * (1 + (arm if final else number))}
+        searched = {
+            "learning_rate": 1e-5 * (1 + (arm if final else number)),
+            "batch_size": 8 if final else random_bits.choice([4, 8, 16, 32]),
+            "schedule": "linear" if final else random_bits.choice(["linear", "constant"]),
+        }
+        settings = spec.method.parameters | searched
         method = spec.method.model_copy(update={"parameters": settings})
         ours = RunSpec.model_validate(
             spec.model_dump() | {"method": method.model_dump(), "seed": place if final else 100}
@@ -124,8 +129,8 @@ def generate(template: RunDirectory, runs: Path, count: int, rows: int) -> str:
         else:
             last = str(directory.path)
             arms[arm]["trials"].append(
-                Trial(number=place, run_id=ours.run_id, parameters={"learning_rate": settings["learning_rate"]},
-                      state="complete", value=random_bits.random())
+                Trial(number=place, run_id=ours.run_id, parameters=searched, state="complete",
+                      value=random_bits.random())
             )  # fmt: skip
     record = SweepRecord(
         name="scale",

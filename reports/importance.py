@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import lru_cache
 from typing import Any
 
 from reports.numbers import setting
@@ -19,6 +20,7 @@ from reports.tables import Table
 
 TRIALS = 10
 _COLUMNS = 4
+_TREES, _FEWEST, _FOREST = 64, 8, 3200  # trees, the fewest, and trees times trials
 
 
 def importance(data: SweepData) -> Table:
@@ -48,24 +50,36 @@ def importance(data: SweepData) -> Table:
 
 def importances(method: MethodData) -> dict[str, float]:
     """Setting to share, the largest first; empty where trials differ in nothing or all scored the same."""
-    trials = scored(method)
-    distributions = _distributions([json.loads(trial["parameters"]) for trial in trials])
-    if not distributions or len({trial["value"] for trial in trials}) < 2:
-        return {}
+    return dict(_shares(tuple((trial["parameters"], trial["value"]) for trial in scored(method))))
+
+
+@lru_cache(maxsize=256)
+def _shares(trials: tuple[tuple[str, float], ...]) -> tuple[tuple[str, float], ...]:
+    """Shares of trials that are given as the JSON of their settings and their score; a table and a figure ask for it.
+
+    A setting that alone was varied explains everything. A forest has fewer trees where trials are many: `_TREES` of
+    them up to `_FOREST` / `_TREES` trials, `_FEWEST` at least.
+    """
+    given = [(json.loads(parameters), value) for parameters, value in trials]
+    distributions = _distributions([parameters for parameters, _ in given])
+    if not distributions or len({value for _, value in given}) < 2:
+        return ()
+    if len(distributions) == 1:
+        return tuple((name, 1.0) for name in distributions)
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
-    for trial in trials:
-        given = json.loads(trial["parameters"])
+    for parameters, value in given:
         study.add_trial(
             optuna.trial.create_trial(
-                params={name: given[name] for name in distributions}, distributions=distributions, value=trial["value"]
+                params={name: parameters[name] for name in distributions}, distributions=distributions, value=value
             )
         )
-    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+    trees = max(_FEWEST, min(_TREES, _FOREST // len(given)))
+    evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=trees, seed=0)
     found = optuna.importance.get_param_importances(study, evaluator=evaluator)
-    return dict(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
+    return tuple(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 def slices(data: SweepData) -> Figure | None:

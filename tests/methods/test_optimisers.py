@@ -9,14 +9,17 @@ import torch
 
 from harness.contracts import Resources
 from harness.errors import UserError
+from harness.models import load_model
 from harness.plan import refusal
 from harness.registry import find_method, load_method, load_task
 from harness.worker import DONE, work
+from methods.generators.document_generator import DocumentGenerator
 from methods.optimisers.adam_mini import block_adam
 from methods.optimisers.galore import back, project, projected_adam, subspace
+from methods.optimisers.muon import matrices, orthogonal, orthogonal_momentum
 from tests.conftest import kill_when, make_spec, place, run_to_end
 
-HERE = ["galore+sft", "adafactor+sft", "adam-mini+sft", "lora-plus+sft"]
+HERE = ["galore+sft", "muon+sft", "adafactor+sft", "adam-mini+sft", "lora-plus+sft"]
 SETTINGS: dict[str, dict[str, object]] = {"galore+sft": {"rank": 8, "gap": 2}, "lora-plus+sft": {"rank": 4}}
 
 
@@ -74,13 +77,55 @@ def test_adam_mini_keeps_one_second_moment_a_block() -> None:
     torch.testing.assert_close(tensor.detach(), torch.full((4, 3), -0.1), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(12, 30), (30, 12), (16, 16)])
+def test_muon_is_torchs_on_a_matrix(shape: tuple[int, int]) -> None:
+    """torch's computes in bfloat16: three steps from one start agree to a hundredth of what moved."""
+    gradients, start = [torch.randn(*shape) for _ in range(3)], torch.randn(*shape)
+    own = steps(lambda t: orthogonal_momentum([{"params": [t], "muon": True}], 0.1), start, gradients)
+    theirs = steps(
+        lambda t: torch.optim.Muon([t], lr=0.1, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"), start, gradients
+    )
+    assert (own - theirs).norm() < 0.03 * (theirs - start).norm()
+
+
+def test_orthogonal_keeps_the_directions_and_levels_the_sizes() -> None:
+    matrix = torch.randn(10, 24)
+    u, _, vh = torch.linalg.svd(matrix, full_matrices=False)
+    inner = u.T @ orthogonal(matrix) @ vh.T
+    assert float(inner.diagonal().min()) > 0.6 and float(inner.diagonal().max()) < 1.3
+    torch.testing.assert_close(inner, torch.diag(inner.diagonal()), rtol=0, atol=1e-4)
+    stack = torch.stack([matrix, 100 * torch.randn(10, 24)])
+    torch.testing.assert_close(orthogonal(stack)[0], orthogonal(matrix))
+    torch.testing.assert_close(orthogonal(matrix.T), orthogonal(matrix).T)
+
+
+def test_muon_leaves_to_adam_what_is_no_matrix() -> None:
+    gradients, start = [torch.randn(12) for _ in range(4)], torch.randn(12)
+    own = steps(lambda t: orthogonal_momentum([{"params": [t], "muon": False}], 0.1), start, gradients)
+    torch.testing.assert_close(own, steps(adam, start, gradients), rtol=1e-5, atol=1e-6)
+    model = load_model("lab").model()
+    kinds = {name.rpartition(".layers.")[2].partition(".")[2] for name in matrices(model)}
+    attention, mlp = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")
+    wanted = {f"self_attn.{name}.weight" for name in attention} | {f"mlp.{name}.weight" for name in mlp}
+    assert kinds == wanted
+
+
+def test_muon_knows_a_hypernetworks_matrices() -> None:
+    sizes = {"rank": 2, "latent": 8, "latents": 2, "blocks": 1, "heads": 1}
+    network = DocumentGenerator(load_model("lab").model(), ["down_proj"], 32, 4, "per-layer", **sizes).network
+    found = set(matrices(network))
+    assert {"heads.0", "mixer.first", "perceiver.project.gate.weight"} <= found
+    left = {name for name, _ in network.named_parameters()} - found
+    assert {"perceiver.latents", "perceiver.queries", "mixer.first_bias", "constant_up.0", "scale_up.0"} <= left
+    assert all("norm" in name or "before" in name or "after" in name for name in left if ".weight" in name)
+
+
 def test_lora_plus_gives_b_its_own_rate(tmp_path: Path) -> None:
     (stage,) = load_method("lora-plus+sft", ratio=8.0, learning_rate=1e-3, rank=2).stages
     assert stage.optimiser.name == "lora-plus" and stage.parameterisation.name == "lora"
     from harness.context import StageContext
     from harness.events import EventLog
     from harness.meters import MeterBank
-    from harness.models import load_model
     from harness.policy import Policy
     from harness.record import Meters
     from harness.run_context import RunContext

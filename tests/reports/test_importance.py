@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -45,3 +46,14 @@ def test_a_slice_has_a_panel_a_setting() -> None:
     figure = slices(data(tuned("a", 12)))
     assert figure is not None and figure.wide and figure.svg.count('id="axes_') == 3
     assert "a learning_rate" in figure.text
+
+
+def test_a_setting_varied_alone_explains_everything() -> None:
+    method = tuned("a", 24)
+    rows = [trial | {"parameters": json.dumps({"learning_rate": place})} for place, trial in enumerate(method.trials)]
+    assert importances(replace(method, trials=rows)) == {"learning_rate": 1.0}
+
+
+def test_a_thousand_trials_take_a_smaller_forest_that_says_the_same() -> None:
+    many = importances(tuned("a", 1000))
+    assert many["learning_rate"] > 0.97 and max(many["rank"], many["kind"]) < 0.02
