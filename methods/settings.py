@@ -171,6 +171,9 @@ SinglePhase = Annotated[
 GrowingLengths = Annotated[
     float, Field(ge=0, le=1), "share of the budget in which documents grow from the shortest to the longest"
 ]
+JoinedDocuments = Annotated[
+    int, Field(ge=1), "training documents that are read as one and asked about together, at most, after `alone`"
+]
 Passes = Annotated[int, Field(ge=1), "passes over the documents, at most"]
 DocumentsPerStep = Annotated[int, Field(ge=1), "documents an update"]
 OwnExamples = Annotated[int, Field(ge=1), "demonstrations of each task (all, if it has fewer)"]

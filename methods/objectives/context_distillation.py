@@ -40,6 +40,7 @@ class ContextDistillation:
     shortest: int = 1
     alone: float = 0.0
     growing: float = 0.0
+    joined: int = 1
     l1: float = 0.0
     passes: int | None = None
     """After how many passes over the documents to end, where the budget is not spent before."""
@@ -71,7 +72,7 @@ class ContextDistillation:
         if self.passes is not None:
             stage.own_budget = Budget(steps=self.passes * math.ceil(len(asked) / rows))
         batches = DocumentBatches(
-            stage, asked, rows, self.questions, self.alone, self.most_chunks, self.shortest, self.growing
+            stage, asked, rows, self.questions, self.alone, self.most_chunks, self.shortest, self.growing, self.joined
         )
         return GeneratorTrainer(
             stage, rows, batches.batch, lambda inputs: self.loss(stage, inputs), optimiser.create(stage)
@@ -120,7 +121,7 @@ class ContextDistillation:
             shown["passes"] = self.passes
         if self.documents is not None:
             shown |= {"most_chunks": self.most_chunks, "shortest": self.shortest, "alone": self.alone}
-            shown |= {"growing": self.growing, "l1": self.l1}
+            shown |= {"growing": self.growing, "joined": self.joined, "l1": self.l1}
         return shown
 
     def _documents(self, stage: StageContext) -> list[Any]:
@@ -155,10 +156,11 @@ def context_distillation(
     shortest: int = 1,
     alone: float = 0.0,
     growing: float = 0.0,
+    joined: int = 1,
     l1: float = 0.0,
     passes: int | None = None,
 ) -> ContextDistillation:
     """Follow the base that sees the document."""
     return ContextDistillation(
-        batch_size, documents, questions, k, answers, most_chunks, shortest, alone, growing, l1, passes
+        batch_size, documents, questions, k, answers, most_chunks, shortest, alone, growing, joined, l1, passes
     )

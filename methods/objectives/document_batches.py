@@ -4,6 +4,10 @@ All of it follows from the update's number and from how much of the budget is sp
 given documents that fit into one chunk, as far as there are any, uncut; then all of them, each in a drawn number of
 chunks. Every document has its turn once a pass. While lengths grow, none is longer than a limit that rises along a line
 from the shortest document to the longest (a curriculum: Bengio et al. 2009), and every update draws anew among them.
+
+After the first phase up to `joined` documents may be taken as one: their chunks stand side by side, and the questions
+of each are asked of all. An update reads no more for it, and has adapters of many more chunks. Two documents that give
+different answers to one question are not joined.
 """
 
 from __future__ import annotations
@@ -34,8 +38,10 @@ class DocumentBatches:
         most_chunks: int = 1,
         shortest: int = 1,
         growing: float = 0.0,
+        joined: int = 1,
     ) -> None:
         """The first phase lasts until `alone` of the stage's budget is spent, lengths grow until `growing` of it."""
+        self.joined = joined
         self.stage, self.asked, self.rows, self.questions = stage, asked, rows, questions
         self.alone, self.most_chunks, self.shortest, self.growing = alone, most_chunks, shortest, growing
         self._reads = hasattr(stage.policy.model.hypernetwork, "chunks")
@@ -55,10 +61,28 @@ class DocumentBatches:
         if not self._reads:
             return {"texts": [self.asked[place].text for place in read], "questions": asked}
         most = 1 if first else self.most_chunks
+        chunks = [self._cut(place, rng, most) for rng, place in zip(drawn, read, strict=True)]
+        if first or self.joined == 1:
+            return {"chunks": chunks, "questions": asked}
+        together = self._groups(places, random.Random(self.stage.seed("joined", number)))
         return {
-            "chunks": [self._cut(place, rng, most) for rng, place in zip(drawn, read, strict=True)],
-            "questions": asked,
+            "chunks": [[chunk for at in group for chunk in chunks[at]] for group in together],
+            "questions": [[question for at in group for question in asked[at]] for group in together],
         }
+
+    def _groups(self, places: Sequence[int], rng: random.Random) -> list[list[int]]:
+        """The batch's documents in groups of a drawn number each, fewer where the next one contradicts its group."""
+        groups: list[list[int]] = []
+        wanted, told = 0, {}
+        for at, place in enumerate(places):
+            says = {tuple(one.prompt): one.answer for one in self.asked[place].questions}
+            contradicted = any(told.get(prompt, answer) != answer for prompt, answer in says.items())
+            if not groups or len(groups[-1]) == wanted or contradicted:
+                groups.append([])
+                wanted, told = rng.randint(1, self.joined), {}
+            groups[-1].append(at)
+            told |= says
+        return groups
 
     def _turn(self, pool: Sequence[int], number: int) -> list[int]:
         """The next documents of a walk through `pool` in an order that is drawn anew every pass."""

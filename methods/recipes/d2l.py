@@ -27,6 +27,7 @@ from methods.settings import (
     HypernetworkBlocks,
     HypernetworkHeads,
     HypernetworkRate,
+    JoinedDocuments,
     Latents,
     LatentSize,
     MostChunks,
@@ -59,6 +60,7 @@ def d2l(
     shortest: ShortestChunk = 25,
     alone: SinglePhase = 0.8,
     growing: GrowingLengths = 0.0,
+    joined: JoinedDocuments = 1,
     batch_size: DocumentsPerStep = 512,
     documents: TrainingDocuments = 20000,
     questions: QuestionsPerDocument = 10,
@@ -68,7 +70,7 @@ def d2l(
 ) -> Pipeline:
     """A hypernetwork from a document's activations to LoRA factors, by context distillation."""
     objective = context_distillation(
-        batch_size, documents, questions, k, answers, most_chunks, shortest, alone, growing, l1
+        batch_size, documents, questions, k, answers, most_chunks, shortest, alone, growing, joined, l1
     )
     network = doc_to_lora(targets, rank, latent, latents, blocks, heads, reader, longest, together)
     return Pipeline.of(Train(objective, network, adamw(learning_rate), training=_COSINE))

@@ -131,6 +131,29 @@ def test_first_documents_of_one_chunk_then_all_cut_as_drawn(make_stage: MakeStag
     assert {len(one) for batch in later for one in batch["questions"]} == {1}
 
 
+def test_joined_documents_are_read_side_by_side_and_asked_of_all(make_stage: MakeStage) -> None:
+    """Nothing is lost or read twice, the first phase joins nothing, and nobody is joined with who contradicts it."""
+    stage = make_stage("d2l", steps=10)
+    task = load_task("facts", level="F0", facts="1-4", absent=0.5)
+    asked = asked_about(stage, task.documents("train", 60), "gold", 1)
+    batches = DocumentBatches(stage, asked, 30, 2, alone=0.5, joined=6)
+    alone = DocumentBatches(stage, asked, 30, 2, alone=0.5)
+    assert batches.batch(0) == alone.batch(0)
+    stage.run.meters.count(steps=5)
+    sizes = set()
+    for number in range(4):
+        one, many = alone.batch(number), batches.batch(number)
+        assert many == batches.batch(number) and len(many["chunks"]) == len(many["questions"])
+        for kind in ("chunks", "questions"):
+            assert [*chain(*many[kind])] == [*chain(*one[kind])]
+        sizes |= {len(chunks) for chunks in many["chunks"]}
+        for questions in many["questions"]:
+            told: dict[tuple[int, ...], list[int]] = {}
+            for question in questions:
+                assert told.setdefault(tuple(question.prompt), question.answer) == question.answer
+    assert min(sizes) == 1 and 4 <= max(sizes) <= 6
+
+
 def test_documents_grow_from_the_shortest_to_the_longest(make_stage: MakeStage) -> None:
     """Never beyond the limit of their time, in the first phase never beyond a chunk; then all once a pass."""
     stage = make_stage("d2l", steps=20)
