@@ -5,8 +5,10 @@ A file of several tasks is that many sweeps, one after the other, and a report a
 
 from __future__ import annotations
 
+import importlib
 import shlex
 import shutil
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,6 +124,7 @@ def carry_out(
     command = _command(words, places)
     anywhere = _command(words, Places(RUNS, DATABASE, OUT))
     try:
+        threading.Thread(target=_load_report).start()
         outcome = Controller(resolved, places.runs, executor, executor.resources, [anywhere]).run(
             progress_for(terminal),
             lambda: keep_estimates(SweepDirectory.of(places.runs, resolved.name), resolved.identity, estimates),
@@ -138,6 +141,12 @@ def carry_out(
     if outcome.failures:
         terminal.print(f"To try the failed runs again: {command}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1)
+
+
+def _load_report() -> None:
+    """Import what ingest and report need while the runs are at work: slots wait for nothing at the end."""
+    for name in ("results.ingest", "reports.build", "reports.leaderboard", "duckdb", "matplotlib.backends.backend_svg"):
+        importlib.import_module(name)
 
 
 def _report(places: Places, name: str) -> None:
