@@ -23,9 +23,9 @@ from harness.registry import find_method, find_task
 from harness.spec import Budget, EvaluationProtocol, RunSpec
 
 METHODS: dict[str, dict[str, Any]] = {
-    "sft": {"examples": 4096, "batch_size": 256},
-    "grpo": {"examples": 512, "prompts_per_step": 32, "group_size": 8},
-    "es": {"examples": 512, "prompts": 32, "population": 16},
+    "sft": {"examples": 1024, "batch_size": 64},
+    "grpo": {"examples": 256, "prompts_per_step": 16, "group_size": 8},
+    "es": {"examples": 256, "prompts": 16, "population": 16},
 }
 
 
