@@ -33,6 +33,9 @@ class RunResources(Frozen):
     """Processes that do the run together, each with the whole model: one a GPU, else 1."""
     tensor_parallel: int = Field(1, ge=1)
     """GPUs over which vLLM spreads one model."""
+    fsdp: Any = None
+    deepspeed: Any = None
+    """What accelerate takes to spread one model's weights, gradients or optimiser state over GPUs: always refused."""
 
     def checked(self) -> RunResources:
         """Itself; UserError for what a run cannot use, on any machine."""
@@ -46,6 +49,13 @@ class RunResources(Frozen):
                 f"tensor_parallel: {self.tensor_parallel} is refused: the policy that vLLM answers with lies whole on "
                 "one GPU, where it is trained, so that vLLM has room for it there (more GPUs answer with processes; "
                 "a larger model fits one with a 4-bit base: qlora)."
+            )
+        sharding = next((name for name in ("fsdp", "deepspeed") if getattr(self, name) is not None), None)
+        if sharding is not None:
+            raise UserError(
+                f"{sharding} is refused: every process of a run holds the whole model with its optimiser's state and "
+                "shares the updates' work alone (processes, gpus); what does not fit a GPU so needs a 4-bit base "
+                "(qlora), an adapter, accumulation or gradient_checkpointing (beyondrl plan FILE says which)."
             )
         return self
 
