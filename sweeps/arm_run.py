@@ -206,6 +206,8 @@ class ArmRun:
     def _finish(self) -> list[RunSpec]:
         ready, open_runs, failed = [], 0, 0
         for spec in self.finals:
+            if spec.run_id in self._settled:
+                continue
             look = self._jobs.look(spec)
             if look in ("ready", "pruned"):
                 ready.append(spec)
