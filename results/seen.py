@@ -37,17 +37,24 @@ def read_seen(connection: duckdb.DuckDBPyConnection, root: str) -> dict[str, str
     return dict(connection.execute("SELECT folder, fingerprint FROM ingested WHERE root = ?", [root]).fetchall())
 
 
+def read_one(connection: duckdb.DuckDBPyConnection, root: str, folder: str) -> str | None:
+    """The fingerprint of one folder of `root`; None where it was never ingested."""
+    _prepare(connection)
+    row = connection.execute(
+        "SELECT fingerprint FROM ingested WHERE root = ? AND folder = ?", [root, folder]
+    ).fetchone()
+    return None if row is None else row[0]
+
+
 def write_seen(connection: duckdb.DuckDBPyConnection, root: str, found: Mapping[str, str]) -> None:
     """Remember fingerprints."""
     if not found:
         return
-    import pyarrow as pa
-
     _prepare(connection)
-    rows = {"root": [root] * len(found), "folder": list(found), "fingerprint": list(found.values())}
-    connection.register("fresh", pa.table(rows))
-    connection.execute("INSERT OR REPLACE INTO ingested SELECT root, folder, fingerprint FROM fresh")
-    connection.unregister("fresh")
+    connection.execute(
+        "INSERT OR REPLACE INTO ingested SELECT ?, unnest(?::VARCHAR[]), unnest(?::VARCHAR[])",
+        [root, list(found), list(found.values())],
+    )
 
 
 def forget(connection: duckdb.DuckDBPyConnection, root: str, folders: Collection[str]) -> set[str]:
