@@ -123,11 +123,14 @@ def carry_out(
         return
     command = _command(words, places)
     anywhere = _command(words, Places(RUNS, DATABASE, OUT))
-    try:
+
+    def begun() -> None:
+        keep_estimates(SweepDirectory.of(places.runs, resolved.name), resolved.identity, estimates)
         threading.Thread(target=_load_report).start()
+
+    try:
         outcome = Controller(resolved, places.runs, executor, executor.resources, [anywhere]).run(
-            progress_for(terminal),
-            lambda: keep_estimates(SweepDirectory.of(places.runs, resolved.name), resolved.identity, estimates),
+            progress_for(terminal), begun
         )
     except KeyboardInterrupt:
         raise Interrupted(f"Stopped; what is finished is kept. Go on with: {command}") from None

@@ -104,15 +104,18 @@ def orthogonal_momentum(groups: list[dict[str, Any]], learning_rate: float) -> A
             return loss
 
         def _turn(self, gradient: torch.Tensor, state: dict[str, Any]) -> torch.Tensor:
-            mean = state.setdefault("mean", torch.zeros_like(gradient)).mul_(_MOMENTUM).add_(gradient)
+            if not state:
+                state["mean"] = torch.zeros_like(gradient)
+            mean = state["mean"].mul_(_MOMENTUM).add_(gradient)
             ahead = gradient.add(mean, alpha=_MOMENTUM)
             return orthogonal(ahead.bfloat16() if ahead.is_cuda else ahead) * _SHARE * max(ahead.shape[-2:]) ** 0.5
 
         def _adam(self, gradient: torch.Tensor, state: dict[str, Any]) -> torch.Tensor:
-            step = state["step"] = int(state.get("step", 0)) + 1
-            mean = state.setdefault("mean", torch.zeros_like(gradient)).lerp_(gradient, 1 - _BETAS[0])
-            square = state.setdefault("square", torch.zeros_like(gradient))
-            square.mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
+            if not state:
+                state.update(step=0, mean=torch.zeros_like(gradient), square=torch.zeros_like(gradient))
+            step = state["step"] = int(state["step"]) + 1
+            mean = state["mean"].lerp_(gradient, 1 - _BETAS[0])
+            square = state["square"].mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
             return (mean / (1 - _BETAS[0] ** step)) / ((square / (1 - _BETAS[1] ** step)).sqrt() + _EPSILON)
 
     return OrthogonalMomentum(groups, {"lr": learning_rate})

@@ -79,7 +79,7 @@ def test_adam_mini_keeps_one_second_moment_a_block() -> None:
 
 @pytest.mark.parametrize("shape", [(12, 30), (30, 12), (16, 16)])
 def test_muon_is_torchs_on_a_matrix(shape: tuple[int, int]) -> None:
-    """torch's computes in bfloat16: three steps from one start agree to a hundredth of what moved."""
+    """torch's computes in bfloat16: three steps from one start agree to three hundredths of what moved."""
     gradients, start = [torch.randn(*shape) for _ in range(3)], torch.randn(*shape)
     own = steps(lambda t: orthogonal_momentum([{"params": [t], "muon": True}], 0.1), start, gradients)
     theirs = steps(
