@@ -8,7 +8,7 @@ of the population engine; outside, and ever after, the base is itself bit for bi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from harness.contracts import Generator
     from harness.generated import GeneratedAdapters
+    from harness.lora_files import LoraAdapter
     from harness.spec import ModelReference
 
 
@@ -39,6 +40,9 @@ class GeneratorModel(nn.Module):
         self.tokenizer = tokenizer
         self.made_for: ModelReference | None = None
         """The base's name and revision, for the card."""
+        self.learns_from: Mapping[str, LoraAdapter] | None = None
+        """What the generator of the stage before had for each text, by the text's name; only for one that learns to
+        write the same."""
 
     def write(self, texts: Sequence[str]) -> GeneratedAdapters:
         """The adapters of `texts`, with gradient into the hypernetwork; UserError for a text that cannot be read."""

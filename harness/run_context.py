@@ -54,8 +54,12 @@ class RunContext:
     @cached_property
     def training_task(self) -> Task:
         """The task as methods see it: the run's own, or that under a negative control."""
+        return self.controlled(self.task)
+
+    def controlled(self, task: Task) -> Task:
+        """`task`, or where the run is a negative control, `task` under that."""
         control = self.spec.control
-        return self.task if control is None else Controlled(self.task, control, self.seed("control"))
+        return task if control is None else Controlled(task, control, self.seed("control"))
 
     def score(self, policy: Policy) -> Score:
         """The policy on val, on the items of the learning curve and as little charged as that."""
@@ -80,10 +84,14 @@ class RunContext:
 
     def save_final(self, policy: Policy, folder: Path) -> None:
         """Write the final model into `folder`, which becomes the run's `model`; an adapter with its base, as needed."""
+        if policy.kind == "adapter" and self._has_own_base(policy):
+            policy.model.active_peft_config.base_model_name_or_path = str(self.directory.model.resolve() / BASE)
+        self._save(policy, folder)
+
+    def _save(self, policy: Policy, folder: Path) -> None:
+        """Write the policy as it is, with its base, as needed."""
         if policy.kind == "generator":
             policy.model.made_for = self.spec.model
-        elif self._has_own_base(policy):
-            policy.model.active_peft_config.base_model_name_or_path = str(self.directory.model.resolve() / BASE)
         policy.save(folder)
         self._save_base(policy, folder)
 
@@ -98,13 +106,12 @@ class RunContext:
     def hand_over(self, stage: int, policy: Policy, results: list[dict[str, Any]], keep: bool = False) -> Path:
         """Save what stage `stage` starts from, adapters merged unless `keep`; returns the directory of its weights.
 
-        A kept adapter lies beside its base, where that is not the run's own model.
+        A kept adapter, or a generator, lies beside its base, where that is not the run's own model.
         """
         folder = self.directory.checkpoint / f"stage-{stage}" / _START
         shutil.rmtree(folder, ignore_errors=True)
-        if keep:
-            policy.save(folder)
-            self._save_base(policy, folder)
+        if keep or policy.kind == "generator":
+            self._save(policy, folder)
             if policy.moments is not None:
                 policy.moments.save(folder)
         else:

@@ -210,7 +210,9 @@ class _Attempt:
 
         device = "cuda" if self.resources.gpus else "cpu"
         policy = Policy(handle.model().to(device).eval(), handle.tokenizer(), handle.path)
-        return replace(policy, kind="generator") if isinstance(handle, TrainedGenerator) else policy
+        if isinstance(handle, TrainedGenerator):
+            return replace(policy, kind="generator", start=handle.base.path)
+        return policy
 
     def _stages(
         self, run: Any, pipeline: Pipeline, policy: Any, checkpoint: tuple[Path, dict[str, Any]] | None

@@ -201,6 +201,9 @@ PointsPerTask = Annotated[int, Field(ge=1), "demonstrations of each task an upda
 DescribedExamples = Annotated[int, Field(ge=1), "training items used (of a folder of tasks: its first so many tasks)"]
 Smoothing = Annotated[float, Field(ge=0, lt=1), "label smoothing: share of the target spread over the vocabulary"]
 Penalty = Annotated[float, Field(ge=0), "weight of the mean square of the generated factors"]
+LibraryRate = Annotated[
+    float, Field(gt=0), Search(1e-5, 1e-2, log=True), "peak learning rate of the library's own adapters"
+]
 Library = Annotated[
-    str | None, LibraryPath(), "runs directory with finished adapters of one described task each; to be named"
+    str | None, LibraryPath(), "runs directory with finished adapters of one described task each; None trains its own"
 ]

@@ -118,7 +118,10 @@ QUICK: dict[str, dict[str, object]] = {
     "t2l": {
         "learning_rate": 2e-3, "tasks_per_step": 4, "examples": 64, "latent": 16, "rank": 2, "pooling": "mean",
     },
-    "t2l-reconstruction": {"learning_rate": 1e-2, "examples": 64, "latent": 16, "rank": 2, "pooling": "mean"},
+    "t2l-reconstruction": {
+        "learning_rate": 1e-2, "examples": 64, "latent": 16, "rank": 2, "pooling": "mean", "library_share": 0.5,
+        "library_learning_rate": 1e-2, "library_tasks_per_step": 4, "library_examples": 16,
+    },
     "t2l-sft": {"examples": 16, "batch_size": 4, "learning_rate": 1e-3, "text": "reverse the line."},
     "t2l-es": {"population": 4, "prompts": 32, "examples": 64, "sigma": 0.1, "text": "reverse the line."},
     "sft-grpo": {
@@ -182,8 +185,6 @@ def make_spec(
         given[LEARN_FROM[plain]] = str(finished_run().path)
     if plain in GO_ON_FROM_TEXT and "generator" not in given:
         given["generator"] = str(generator_run().path)
-    if plain == "t2l-reconstruction" and "library" not in given:
-        given["library"] = str(library())
     tried_on, settings = TEXTS.get(plain, ("countdown", {"level": "L0"})) if task is None else (task, {})
     return RunSpec(
         method=find_method(method).resolve(given),

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from harness.generated import GeneratedAdapters
+from harness.lora_files import LoraAdapter, LowRank
 from methods.generators.targets import layers_of
 
 
@@ -40,10 +41,14 @@ class AdapterTable(nn.Module):
         """What it is made of, the names of the texts with it."""
         return {"targets": self.targets, "rank": self.rank, "alpha": self.alpha, "texts": self._texts}
 
-    def hold(self, texts: Sequence[Sequence[str]], seed: int) -> None:
-        """Begin a LoRA for each group of `texts`, drawn under `seed`; a text belongs to one group."""
+    def hold(self, texts: Sequence[Sequence[str]], seed: int, alike: bool = False) -> None:
+        """Begin a LoRA for each group of `texts`, drawn under `seed` (`alike`: all with one draw); a text
+        belongs to one group."""
         names = [[name_of(text) for text in group] for group in texts]
         self._make(names, torch.Generator().manual_seed(seed % 2**63))
+        if alike:
+            for down in self.down:
+                down.data[:] = down.data[0].clone()
         self.to(self._device)
 
     def refuses(self, texts: Sequence[str]) -> str | None:
@@ -71,6 +76,21 @@ class AdapterTable(nn.Module):
                 down[module] = torch.zeros(len(texts), self.rank, kind.inputs, device=base.device)
                 up[module] = torch.zeros(len(texts), kind.outputs, self.rank, device=base.device)
         return GeneratedAdapters(down, up, self.alpha / self.rank, (self.rank,) * len(texts))
+
+    def adapters(self) -> dict[str, LoraAdapter]:
+        """All that there are, by the names of their texts."""
+        modules = [module for kind in self.kinds for module in kind.modules]
+        scale = self.alpha / self.rank
+        made = [
+            LoraAdapter(
+                {
+                    module: LowRank(up[at].detach().cpu().clone(), down[at].detach().cpu().clone(), scale)
+                    for module, up, down in zip(modules, self.up, self.down, strict=True)
+                }
+            )
+            for at in range(len(self._texts))
+        ]
+        return {name: made[at] for name, at in self.place.items()}
 
     def operations(self, texts: Sequence[str]) -> float:
         """Looking up costs nothing."""

@@ -1,5 +1,7 @@
 """A library of trained task adapters: the finished runs in a runs directory, each with its task's descriptions.
 
+Or those of the stage before, which trained one for each described task that the run learns from.
+
 A run of one described task alone (`beyondrl run --method rslora+sft --task instructions -t only=ends+mirror`) is an
 entry: its adapter, and the descriptions that its task gives in training. Unfinished runs and those without an adapter
 are passed over. The weights and tasks of its entries, not its place, are the library's identity.
@@ -10,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from harness.adapters import is_adapter
 from harness.errors import UserError
@@ -18,6 +20,9 @@ from harness.lora_files import LoraAdapter
 from harness.parameters import DataPath
 from harness.record import RunDirectory, all_runs
 from harness.spec import ModelReference
+
+if TYPE_CHECKING:
+    from harness.context import StageContext
 
 
 class LibraryPath(DataPath):
@@ -36,7 +41,6 @@ class LibraryPath(DataPath):
 class LibraryEntry:
     """An adapter and what its task is called in words."""
 
-    run: Path
     descriptions: tuple[str, ...]
     adapter: LoraAdapter
 
@@ -57,8 +61,17 @@ def read_library(place: str, model: ModelReference, examples: int) -> list[Libra
                 f"The run {run.path} learnt {len(described)} described tasks: a library holds runs of one each, "
                 "such as --task instructions -t only=TASK."
             )
-        found.append(LibraryEntry(run.path, tuple(described[0].descriptions), LoraAdapter.read(run.model)))
+        found.append(LibraryEntry(tuple(described[0].descriptions), LoraAdapter.read(run.model)))
     return found
+
+
+def trained_before(stage: StageContext, examples: int) -> list[LibraryEntry]:
+    """The entries that the stage before has trained, with the descriptions in the first `examples` training items."""
+    from methods.generators.adapter_table import name_of
+
+    there, task = stage.policy.model.learns_from, cast("Any", stage.task)
+    texts = [tuple(one.descriptions) for one in task.described("train", examples)]
+    return [LibraryEntry(group, there[name_of(group[0])]) for group in texts if group and name_of(group[0]) in there]
 
 
 def _entries(place: Path) -> list[RunDirectory]:

@@ -2,8 +2,10 @@
 
 Minus the mean log-likelihood of a row's tokens, then over rows; the rows of a task move that task's adapter alone. The
 upper line beside generated adapters, which have not seen a single demonstration of these tasks (Charakorn et al. 2025,
-arXiv 2506.06105, section 4: "task-specific LoRA"; its appendix: rate 8e-5, 8 rows an update). Data: a task whose
-underlying tasks are described, and of which one alone can be had (`only`) with training items of its own.
+arXiv 2506.06105, section 4: "task-specific LoRA"; its appendix: rate 8e-5, 8 rows an update). Or a LoRA for every one
+of the training split, as a library to learn from: all of these begin with one draw, since a network that is to write
+them would have to learn each draw by heart. Data: a task whose underlying tasks are described, and of which one alone
+can be had (`only`) with training items of its own.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ class OwnTasks:
     points: int
     examples: int
     passes: int
+    described: int | None = None
+    """Training items whose tasks they are; None takes the tasks of the evaluation."""
     name = "own-tasks"
     gives: frozenset[Signal] = frozenset({"gradient"})
     needs: frozenset[Offer] = frozenset({"demonstrations", "descriptions"})
@@ -48,14 +52,16 @@ class OwnTasks:
         from methods.generators.trainer import GeneratorTrainer
         from methods.objectives.described_tasks import described_loss
 
-        texts = _described(stage)
-        names = list(texts)
-        stage.policy.model.hypernetwork.hold([list(texts[name]) for name in names], stage.seed("adapters"))
-        task: Any = stage.task
-        points = [
-            [encoded(stage, task.prompt_with(item, ""), task.demonstration(item)) for item in self._own(stage, name)]
-            for name in names
-        ]
+        texts = self._texts(stage)
+        names, library = list(texts), self.described is not None
+        stage.policy.model.hypernetwork.hold([list(texts[name]) for name in names], stage.seed("adapters"), library)
+
+        def own_points(name: str) -> list[Any]:
+            task = self._alone(stage, name)
+            items = task.items("train", self.examples)
+            return [encoded(stage, task.prompt_with(item, ""), task.demonstration(item)) for item in items]
+
+        points = [own_points(name) for name in names]
         together, each = min(self.tasks, len(names)), min(self.points, min(map(len, points)))
         turns = math.ceil(len(names) / together)
         updates = turns * self.passes * math.ceil(max(map(len, points)) / each)
@@ -79,24 +85,24 @@ class OwnTasks:
     def describe(self) -> dict[str, Any]:
         return {
             "tasks": self.tasks, "points": self.points, "examples": self.examples, "passes": self.passes,
-            "of": "those of the evaluation",
+            "of": "those of the evaluation" if self.described is None else f"{self.described} training items",
         }  # fmt: skip
 
-    def _own(self, stage: StageContext, name: str) -> Any:
+    def _alone(self, stage: StageContext, name: str) -> Any:
         spec = stage.run.spec.task
-        return load_task(spec.name, **{**spec.parameters, _ALONE: name}).items("train", self.examples)
+        return stage.run.controlled(load_task(spec.name, **{**spec.parameters, _ALONE: name}))
+
+    def _texts(self, stage: StageContext) -> dict[str, dict[str, None]]:
+        """Every task that a LoRA is trained for, with the descriptions that it goes by."""
+        task: Any = stage.task
+        found: dict[str, dict[str, None]] = {}
+        wanted = evaluated_items(stage) if self.described is None else {"train": self.described}
+        for split, count in wanted.items():
+            for one in task.described(split, count):
+                found.setdefault(one.id, {}).update(dict.fromkeys(one.descriptions))
+        return {name: texts for name, texts in found.items() if texts}
 
 
-def _described(stage: StageContext) -> dict[str, dict[str, None]]:
-    """Every task that is asked, with the descriptions that it is asked by."""
-    task: Any = stage.task
-    found: dict[str, dict[str, None]] = {}
-    for split, count in evaluated_items(stage).items():
-        for one in task.described(split, count):
-            found.setdefault(one.id, {}).update(dict.fromkeys(one.descriptions))
-    return found
-
-
-def own_tasks(tasks: int, points: int, examples: int, passes: int) -> OwnTasks:
-    """One LoRA for each task of the evaluation."""
-    return OwnTasks(tasks, points, examples, passes)
+def own_tasks(tasks: int, points: int, examples: int, passes: int, described: int | None = None) -> OwnTasks:
+    """One LoRA for each task of the evaluation, or of the first `described` training items."""
+    return OwnTasks(tasks, points, examples, passes, described)

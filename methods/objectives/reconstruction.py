@@ -4,7 +4,7 @@ mean over adapters and entries of |z_hat - z|, with z the library's LoRA factors
 predicted from one description of the adapter's task, drawn anew every time (Charakorn et al. 2025, arXiv 2506.06105,
 section 3.1 and appendix: L1, rate 1e-3, the whole library an update; 9 adapters need about 10 minutes of one H100). It
 compresses a library well and generalises worse than learning end to end (their table 6). Nothing runs through the base
-model; what the library cost to train stands in its own runs.
+model here; what a library of other runs cost to train stands in those.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.contracts import GradientOptimiser, Offer, Signal, Task
-from harness.spec import ModelReference
+from harness.contracts import GradientOptimiser, Offer, Signal
 
 if TYPE_CHECKING:
     import torch
@@ -27,26 +26,25 @@ class Reconstruction:
     """Write the adapters that a library holds."""
 
     library: str | None
+    """None is what the stage before trained."""
     tasks: int
     examples: int
     name = "reconstruction"
     gives: frozenset[Signal] = frozenset({"gradient"})
     needs: frozenset[Offer] = frozenset({"descriptions"})
 
-    def refuses(self, task: Task, model: ModelReference | None) -> str | None:
-        """No library."""
-        if self.library is None:
-            return f"{self.name!r} needs library=RUNS: a runs directory with finished runs of one described task each"
-        return None
-
     def trainer(self, stage: StageContext, optimiser: GradientOptimiser) -> Any:
         """A trainer of the stage's hypernetwork, which is standardised."""
-        from methods.generators.library import read_library
+        from methods.generators.library import read_library, trained_before
         from methods.generators.standardised import standardise
         from methods.generators.trainer import GeneratorTrainer
         from methods.objectives.described_tasks import read_ahead
 
-        entries = read_library(str(self.library), stage.run.spec.model, self.examples)
+        entries = (
+            trained_before(stage, self.examples)
+            if self.library is None
+            else read_library(self.library, stage.run.spec.model, self.examples)
+        )
         model = stage.policy.model
         network = model.hypernetwork
         wanted = [

@@ -6,19 +6,28 @@ base does not have.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from methods.parameterisations.hypernetwork import Hypernetwork
 
 if TYPE_CHECKING:
+    from harness.policy import Policy
     from harness.spec import ModelReference
     from methods.generators.t2l import Pooling, Size
 
 
 @dataclass(frozen=True)
 class TextToLora(Hypernetwork):
-    """A `Hypernetwork` that reads descriptions."""
+    """A `Hypernetwork` that reads descriptions; a standardised one may come after a table of adapters."""
+
+    def attach(self, policy: Policy, seed: int) -> Policy:
+        """The hypernetwork beside its base; what a table has stands beside it, to be learnt from."""
+        if policy.kind != "generator" or policy.model.kind != "adapter-table" or not self.configuration["standardised"]:
+            return super().attach(policy, seed)
+        made = super().attach(replace(policy, model=policy.model.base, kind="full"), seed)
+        made.model.learns_from = policy.model.hypernetwork.adapters()
+        return made
 
     def refuses(self, task: Any, model: ModelReference | None) -> str | None:
         """An encoder that is not there, or a layer that the base has not."""

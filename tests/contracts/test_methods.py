@@ -19,6 +19,7 @@ from harness.models import load_model
 from harness.policy import digest_of
 from harness.record import RunDirectory
 from harness.registry import load_method, methods
+from harness.spec import RunSpec
 from harness.training import Training
 from harness.worker import DONE, work
 from tests.conftest import (
@@ -97,6 +98,13 @@ def test_the_same_seed_gives_the_same_run(name: str, finished: Finished, runs: P
 def test_another_seed_gives_another_run(name: str, finished: Finished, runs: Path) -> None:
     other = run_to_end(make_spec(name, seed=1), runs)
     assert weights(other) != weights(finished[name])
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_control_reaches_whatever_is_learnt_from(name: str, finished: Finished, runs: Path) -> None:
+    """The same seed under a destroyed signal ends with other weights."""
+    spec = RunSpec.model_validate(make_spec(name).model_dump() | {"control": "shuffled"})
+    assert weights(run_to_end(spec, runs)) != weights(finished[name])
 
 
 @pytest.mark.parametrize("name", TRAINED)

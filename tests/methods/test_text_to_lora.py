@@ -16,7 +16,7 @@ from torch.nn import functional
 from harness.context import StageContext
 from harness.control import Controlled
 from harness.errors import UserError
-from harness.events import EventLog
+from harness.events import EventLog, read_events
 from harness.generated import GeneratedAdapters
 from harness.generators import find_generator
 from harness.lora_files import LoraAdapter, LowRank
@@ -27,6 +27,7 @@ from harness.policy import Policy
 from harness.record import Meters
 from harness.registry import load_method, load_task
 from harness.run_context import RunContext
+from methods.generators.adapter_table import name_of
 from methods.generators.descriptions import Descriptions
 from methods.generators.encoders import BaseStates, encoder_for
 from methods.generators.standardised import standardise
@@ -34,8 +35,9 @@ from methods.generators.targets import Kind
 from methods.generators.text_to_lora import Settings, TextToLora
 from methods.objectives.described_tasks import answer_loss, mean_square
 from methods.objectives.rows_of_answers import answer_rows
+from methods.parameterisations.documents import adapter_table
 from methods.parameterisations.text_to_lora import text_to_lora
-from tests.conftest import generator_run, library, make_spec, place
+from tests.conftest import generator_run, library, make_spec, place, run_to_end
 
 READER = load_model("lab-reader")
 TEXTS = ["write all letters in capitals.", "reverse the line.", "take the last letter"]
@@ -323,8 +325,51 @@ def test_a_library_says_what_is_wrong_with_it(tmp_path: Path) -> None:
         read_library(str(tmp_path), READER.reference(), 40)
     with pytest.raises(UserError, match="is for 'lab-reader', not for 'lab'"):
         read_library(str(library()), load_model("lab").reference(), 40)
-    reason = refusal(load_method("t2l-reconstruction"), load_task("instructions"), READER.reference())
-    assert reason is not None and "needs library=RUNS" in reason
+
+
+def test_other_runs_are_a_library(runs: Path) -> None:
+    """One stage, over the adapters of the two runs."""
+    done = run_to_end(make_spec("t2l-reconstruction", library=str(library())), runs)
+    assert len(done.read_result().stages) == 1
+    assert [(e["adapters"], e["descriptions"] > 2) for e in read_events(done.events) if e["kind"] == "library"] == [
+        (2, True)
+    ]
+
+
+def test_a_first_stage_trains_the_library(runs: Path) -> None:
+    """A LoRA for each described training task; the network that is left knows their mean and deviation."""
+    done = run_to_end(make_spec("t2l-reconstruction", steps=8), runs)
+    events = {event["kind"]: event for event in read_events(done.events)}
+    first, second = done.read_result().stages
+    assert first.meters.steps == second.meters.steps == 4
+    assert first.description["objective"]["of"] == "64 training items"
+    assert events["library"]["adapters"] == events["own_tasks"]["tasks"] > 4
+    network = find_generator(done.path).open(READER.model(), READER.tokenizer()).hypernetwork
+    deviations = [network.get_buffer(f"std_b_{number}") for number in range(len(network.kinds))]
+    assert all(float(one.max()) > 1e-4 for one in deviations), "some adapters have moved, and differ"
+
+
+def test_a_table_is_handed_to_what_learns_to_write_it() -> None:
+    start = Policy(READER.model().eval(), READER.tokenizer(), READER.path)
+    table = adapter_table("q_proj,v_proj", 2, 4.0).attach(start, 0)
+    held = table.model.hypernetwork
+    held.hold([TEXTS[:2], TEXTS[2:]], 0, alike=True)
+    assert all(torch.equal(down[0], down[1]) and down[0].any() for down in held.down)
+    for up in held.up:
+        torch.nn.init.normal_(up)
+    settings = {"size": "L", "rank": 2, "alpha": 4.0, "targets": "q_proj,v_proj", "latent": 16, "encoder": "base"}
+    made = text_to_lora(**settings, pooling="last", standardised=True).attach(table, 0)
+    library = made.model.learns_from
+    assert library is not None and made.model.base is start.model
+    with torch.no_grad():
+        written = table.model.write(TEXTS)
+    for row, text in enumerate(TEXTS):
+        for name, module in library[name_of(text)].modules.items():
+            assert torch.allclose(module.dense(), written.adapter(row, None).modules[name].dense())
+    with pytest.raises(UserError, match="writes adapters for a whole model"):
+        text_to_lora(**settings, pooling="last").attach(table, 0)
+    held.hold([TEXTS[:2], TEXTS[2:]], 0)
+    assert not any(torch.equal(down[0], down[1]) for down in held.down)
 
 
 def test_a_control_destroys_what_described_tasks_teach() -> None:
