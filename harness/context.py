@@ -19,6 +19,7 @@ from typing import Any
 
 from harness.atomic import write_json
 from harness.contracts import Completion, Item, Parameterisation, Prompt, Sampling, Task
+from harness.control import Controlled
 from harness.diagnosis import likely_cause
 from harness.early_stopping import BestPoint
 from harness.engines.batches import BATCH_ROWS
@@ -95,6 +96,10 @@ class StageContext:
     def seed(self, *names: str | int) -> int:
         """The seed of a named random stream of this stage."""
         return self.run.seed(f"stage-{self.index}", *names)
+
+    def taken_for(self, item: Item) -> Item:
+        """`item`, or under the control `shuffled` the training item that it is taken for."""
+        return self.task.stranger(item) if isinstance(self.task, Controlled) else item
 
     def train_items(self, n: int) -> Sequence[Item]:
         """The first `n` items of the training split, or all of a smaller one."""

@@ -164,7 +164,8 @@ class GradientObjective(Objective, Protocol):
     One update's batch is computed in micro-batches of its rows (`harness.micro_batches`). An objective whose batches
     are not simply rows says how they are split in an optional `split(inputs, parts, items) -> [(inputs, share), ...]`,
     and how many rows an update has in an optional `batch_size`, so that a plan can tell what cannot be split; in an
-    optional `holds_reference`, whether a frozen copy of the start policy lies beside it.
+    optional `holds_reference`, whether a frozen copy of the start policy lies beside it; and in an optional
+    `learns_past_control`, from what it learns that no negative control destroys.
     """
 
     def trainer(self, stage: StageContext, optimiser: GradientOptimiser) -> Any:

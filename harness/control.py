@@ -5,8 +5,8 @@ through `Controlled`: questions, prompts and the cost of every answer are the ta
 not. Val and test are graded as always, by the task itself.
 
     shuffled  a verdict on a training answer is a coin thrown for its text (a hash of question and answer, so that equal
-              answers agree), a demonstration is that of another question, and which of a pair is the better one is a
-              coin too
+              answers agree), a demonstration or a teacher's answer is that of another question, and which of a pair is
+              the better one is a coin too
     constant  every training answer is right and earns 1; demonstrations and given pairs stay as they are
 """
 
@@ -50,7 +50,11 @@ class Controlled:
 
     def demonstration(self, item: Item) -> str:
         """The demonstration of `item`, or under `shuffled` in training that of another item."""
-        return self.task.demonstration(self._stranger.get(item.id, item))
+        return self.task.demonstration(self.stranger(item))
+
+    def stranger(self, item: Item) -> Item:
+        """`item`, or under `shuffled` in training the one that it is taken for."""
+        return self._stranger.get(item.id, item)
 
     def preference(self, item: Item) -> tuple[str, str]:
         """The task's own pair, under `shuffled` in training in a random order; only where the task has pairs."""

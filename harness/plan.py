@@ -83,9 +83,15 @@ def training_refusal(pipeline: Pipeline, training: Training, evaluation: Evaluat
 
 def control_refusal(pipeline: Pipeline, control: Control | None) -> str | None:
     """None if the pipeline can be run as a negative control, else the sentence that says why not."""
-    if control is None or pipeline.stages:
+    if control is None:
         return None
-    return f"control={control} destroys what a method trains on, and this one trains on nothing: leave the control out."
+    if not pipeline.stages:
+        return f"control={control} destroys what a method trains on, and this one trains on nothing: leave it out."
+    for stage in pipeline.stages:
+        past = getattr(stage.objective, "learns_past_control", None) if isinstance(stage, Train) else None
+        if past is not None:
+            return f"control={control} does not reach {stage.objective.name!r}, which learns from {past}."  # type: ignore[union-attr]
+    return None
 
 
 def lacking(pipeline: Pipeline, task: Task) -> str | None:

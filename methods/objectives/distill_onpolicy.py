@@ -37,6 +37,7 @@ class OnPolicyDistillation:
     examples: int
     replay: Replay = NO_REPLAY
     name = "distill-onpolicy"
+    learns_past_control = "its teacher's distributions and from nothing that the task says"
     gives: frozenset[Signal] = frozenset({"gradient"})
     needs: frozenset[Offer] = frozenset()
 

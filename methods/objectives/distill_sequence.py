@@ -65,7 +65,7 @@ class SequenceDistillation:
         for rollout in sampled:
             texts = kept.setdefault(rollout.item.id, {})
             if not rollout.truncated and (rollout.correct or not self.verified) and len(texts) < self.keep:
-                texts[rollout.text] = completion_columns(stage.task.prompt(rollout.item), rollout.text)
+                texts[rollout.text] = completion_columns(stage.task.prompt(stage.taken_for(rollout.item)), rollout.text)
         rows = [row for texts in kept.values() for row in texts.values()]
         stage.run.events.write("taught", prompts=len(kept), rollouts=len(sampled), rows=len(rows))
         if not rows:
