@@ -110,7 +110,7 @@ class RunContext:
         """
         folder = self.directory.checkpoint / f"stage-{stage}" / _START
         shutil.rmtree(folder, ignore_errors=True)
-        if keep or policy.kind == "generator":
+        if keep:
             self._save(policy, folder)
             if policy.moments is not None:
                 policy.moments.save(folder)

@@ -14,6 +14,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter
 
@@ -84,7 +85,7 @@ def grid(
             return Figure(key, f"{title}. {summary}.", text.getvalue(), wide=columns > 1)
 
         yield canvas, axes.flatten(), done
-        canvas.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+        FigureCanvasSVG(canvas).print_svg(text, metadata={"Date": None, "Creator": None})  # savefig draws twice
 
 
 def counted(axes: Axes, column: str) -> None:

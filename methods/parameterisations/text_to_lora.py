@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 class TextToLora(Hypernetwork):
     """A `Hypernetwork` that reads descriptions; a standardised one may come after a table of adapters."""
 
+    @property
+    def keeps_adapter(self) -> bool:
+        """Whether it goes on with what the stage before it left."""
+        return bool(self.configuration["standardised"])
+
     def attach(self, policy: Policy, seed: int) -> Policy:
         """The hypernetwork beside its base; what a table has stands beside it, to be learnt from."""
         if policy.kind != "generator" or policy.model.kind != "adapter-table" or not self.configuration["standardised"]:

@@ -338,6 +338,8 @@ def test_other_runs_are_a_library(runs: Path) -> None:
 
 def test_a_first_stage_trains_the_library(runs: Path) -> None:
     """A LoRA for each described training task; the network that is left knows their mean and deviation."""
+    task = load_task("instructions", level="seen", context="none")
+    assert refusal(load_method("t2l-reconstruction"), task, READER.reference()) is None
     done = run_to_end(make_spec("t2l-reconstruction", steps=8), runs)
     events = {event["kind"]: event for event in read_events(done.events)}
     first, second = done.read_result().stages
