@@ -13,6 +13,7 @@ from cli.output import console
 if TYPE_CHECKING:
     from harness.document import Document
     from sweeps.estimate.estimate import Estimate
+    from sweeps.estimate.history import Past
     from sweeps.file import Price, SweepFile
     from sweeps.resolve import Sweep
 
@@ -62,16 +63,15 @@ def price_of(text: str | None) -> Price | None:
 
 
 def estimates_of(
-    sweep: Sweep, runs: Path, slots: int, described: tuple[str, ...] = (), processes: int = 1
+    sweep: Sweep, history: list[Past], slots: int, described: tuple[str, ...] = (), processes: int = 1
 ) -> list[Estimate]:
-    """One estimate an arm, from the parts of its method and the finished runs in `runs`."""
+    """One estimate an arm, from the parts of its method and finished runs."""
     from sweeps.estimate.devices import described as device_of
     from sweeps.estimate.devices import devices_here
     from sweeps.estimate.estimate import device_name, estimate_sweep
-    from sweeps.estimate.history import read_history
 
     devices = [*devices_here(slots, processes), *(device_of(text) for text in described)]
-    return estimate_sweep(sweep, read_history(runs), devices, device_name())
+    return estimate_sweep(sweep, history, devices, device_name())
 
 
 def _check(parsed: SweepFile, document: Document, runs: Path) -> None:

@@ -9,7 +9,7 @@ import importlib
 import shlex
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -92,6 +92,7 @@ def carry_out(
     from results.database import check
     from sweeps.controller import Controller
     from sweeps.directory import SweepDirectory
+    from sweeps.estimate.history import read_history
     from sweeps.estimate.record import keep_estimates
     from sweeps.estimate.table import estimate_table
     from sweeps.plan import make_plan
@@ -107,24 +108,37 @@ def carry_out(
         require_writable(places.database.parent, "--database")
     plan = make_plan(resolved, places.runs)
     slots, processes = executor.slots, executor.resources.processes
-    wanted = plan.runs_left or dry_run
     if plan.runs_left and not dry_run:
         executor.prepare()
-    estimates = estimates_of(resolved, places.runs, slots, devices, processes) if wanted else []
-    if json and dry_run:
-        _print_json(plan, estimates)
-        return
     terminal = console()
-    free = shutil.disk_usage(nearest_existing(places.runs)).free
-    shown = estimate_table(plan, estimates, parsed.price, slots, free, processes) if estimates else ()
-    for part in (*plan_table(plan), *shown):
-        terminal.print(part, highlight=False, soft_wrap=not terminal.is_terminal)
+
+    def show(parts: Iterable[object]) -> None:
+        for part in parts:
+            terminal.print(part, highlight=False, soft_wrap=not terminal.is_terminal)
+
+    history = read_history(places.runs)
+
+    def estimated() -> list[Estimate]:
+        return estimates_of(resolved, history, slots, devices, processes)
+
+    def show_estimates(estimates: list[Estimate]) -> None:
+        free = shutil.disk_usage(nearest_existing(places.runs)).free
+        show(estimate_table(plan, estimates, parsed.price, slots, free, processes))
+
+    if json and dry_run:
+        _print_json(plan, estimated())
+        return
+    show(plan_table(plan))
     if dry_run:
+        show_estimates(estimated())
         return
     command = _command(words, places)
     anywhere = _command(words, Places(RUNS, DATABASE, OUT))
 
     def begun() -> None:
+        estimates = estimated() if plan.runs_left else []
+        if estimates:
+            show_estimates(estimates)
         keep_estimates(SweepDirectory.of(places.runs, resolved.name), resolved.identity, estimates)
         threading.Thread(target=_load_report).start()
 

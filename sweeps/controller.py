@@ -56,7 +56,7 @@ class Controller:
     def run(self, progress: Progress, begun: Callable[[], None] | None = None) -> Outcome:
         """Do what is left to do. KeyboardInterrupt cancels what runs and goes on to the caller.
 
-        `begun` is called once the sweep's directory is there and before any run of it is.
+        `begun` is called once the sweep's directory is there and its first runs are at work.
         """
         set_aside = self.directory.set_aside(self.sweep.identity)
         self.directory.bring_back(self.sweep.identity)
@@ -65,18 +65,19 @@ class Controller:
             if record is not None and self._complete(record):
                 return Outcome(record, 0, {}, set_aside)
             self.directory.start(self.sweep.source)
-            if begun is not None:
-                begun()
             try:
-                arms = self._work(progress)
+                arms = self._work(progress, begun)
             finally:
                 self._executor.close()
         failures = {arm.arm.label: arm.failure for arm in arms if arm.failure is not None}
         return Outcome(self._record(arms, True), self._jobs.submitted, failures, set_aside)
 
-    def _work(self, progress: Progress) -> list[ArmRun]:
+    def _work(self, progress: Progress, begun: Callable[[], None] | None) -> list[ArmRun]:
         arms = self._arms()
         self._write(arms, finished=False)
+        self._submit([(arm, arm.advance()) for arm in arms])
+        if begun is not None:
+            begun()
         with progress:
             while True:
                 wanted = [(arm, arm.advance()) for arm in arms]
