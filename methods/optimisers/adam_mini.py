@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from harness.contracts import Signal
 from harness.parts import optimiser
+from methods.optimisers.adam_direction import BETAS, EPSILON
 from methods.optimisers.adamw import over_the_budget
 
 if TYPE_CHECKING:
     from harness.context import StageContext
 
-_BETAS, _EPSILON = (0.9, 0.99), 1e-8
 _BY_HEAD = {"q_proj": "num_attention_heads", "k_proj": "num_key_value_heads"}
 
 
@@ -77,12 +77,12 @@ def block_adam(groups: list[dict[str, Any]], learning_rate: float) -> Any:
                     state["step"], state["mean"] = 0, torch.zeros_like(gradient)
                     state["square"] = gradient.new_zeros(group["blocks"])
                 state["step"] += 1
-                state["mean"].lerp_(gradient, 1 - _BETAS[0])
+                state["mean"].lerp_(gradient, 1 - BETAS[0])
                 squares = gradient.view(group["blocks"], -1).square().mean(1)
-                state["square"].mul_(_BETAS[1]).add_(squares, alpha=1 - _BETAS[1])
-                corrected = state["square"] / (1 - _BETAS[1] ** state["step"])
-                mean = (state["mean"] / (1 - _BETAS[0] ** state["step"])).view(group["blocks"], -1)
-                update = (mean / (corrected.sqrt() + _EPSILON)[:, None]).view_as(tensor)
+                state["square"].mul_(BETAS[1]).add_(squares, alpha=1 - BETAS[1])
+                corrected = state["square"] / (1 - BETAS[1] ** state["step"])
+                mean = (state["mean"] / (1 - BETAS[0] ** state["step"])).view(group["blocks"], -1)
+                update = (mean / (corrected.sqrt() + EPSILON)[:, None]).view_as(tensor)
                 tensor.add_(update.to(tensor.dtype), alpha=-group["lr"])
             return loss
 

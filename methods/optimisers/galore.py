@@ -16,6 +16,7 @@ from pydantic import Field
 from harness.contracts import Signal
 from harness.parameters import Search
 from harness.parts import optimiser
+from methods.optimisers.adam_direction import adam_direction
 from methods.optimisers.adamw import over_the_budget
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 SubspaceRank = Annotated[int, Field(ge=1), Search(4, 512, log=True), "rank of the subspace of the gradients"]
 Gap = Annotated[int, Field(ge=1), "updates between two choices of the subspace"]
 SubspaceScale = Annotated[float, Field(gt=0), Search(0.1, 1.0, log=True), "factor on projected updates"]
-_BETAS, _EPSILON = (0.9, 0.99), 1e-8
 
 
 @dataclass(frozen=True)
@@ -86,18 +86,11 @@ def projected_adam(groups: list[dict[str, Any]], learning_rate: float) -> Any:
 
         def _move(self, tensor: torch.Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
             gradient = tensor.grad.float()  # type: ignore[union-attr]
-            step = int(state.get("step", 0))
             if group["rank"] is not None:
-                if step % group["gap"] == 0:
+                if int(state.get("step", 0)) % group["gap"] == 0:
                     state["basis"] = subspace(gradient, group["rank"])
                 gradient = project(gradient, state["basis"])
-            if step == 0:
-                state["mean"], state["square"] = torch.zeros_like(gradient), torch.zeros_like(gradient)
-            state["step"] = step + 1
-            state["mean"].lerp_(gradient, 1 - _BETAS[0])
-            state["square"].mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
-            mean = state["mean"] / (1 - _BETAS[0] ** (step + 1))
-            update = mean / ((state["square"] / (1 - _BETAS[1] ** (step + 1))).sqrt() + _EPSILON)
+            update = adam_direction(gradient, state)
             if group["rank"] is not None:
                 update = back(update, state["basis"], tensor.shape)
             tensor.add_(update.to(tensor.dtype), alpha=-group["lr"] * group["scale"])

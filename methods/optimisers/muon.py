@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from harness.contracts import Signal
 from harness.parts import optimiser
+from methods.optimisers.adam_direction import adam_direction
 from methods.optimisers.adamw import over_the_budget
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 _MOMENTUM, _STEPS, _SHARE = 0.95, 5, 0.2
 _SCHULZ = (3.4445, -4.7750, 2.0315)
-_BETAS, _EPSILON = (0.9, 0.99), 1e-8
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def orthogonal_momentum(groups: list[dict[str, Any]], learning_rate: float) -> A
         def step(self, closure: Any = None) -> Any:
             loss = None if closure is None else closure()
             for group in self.param_groups:
-                move = self._turn if group["muon"] else self._adam
+                move = self._turn if group["muon"] else adam_direction
                 for tensor in group["params"]:
                     if tensor.grad is not None:
                         tensor.add_(move(tensor.grad.float(), self.state[tensor]).to(tensor.dtype), alpha=-group["lr"])
@@ -109,14 +109,6 @@ def orthogonal_momentum(groups: list[dict[str, Any]], learning_rate: float) -> A
             mean = state["mean"].mul_(_MOMENTUM).add_(gradient)
             ahead = gradient.add(mean, alpha=_MOMENTUM)
             return orthogonal(ahead.bfloat16() if ahead.is_cuda else ahead) * _SHARE * max(ahead.shape[-2:]) ** 0.5
-
-        def _adam(self, gradient: torch.Tensor, state: dict[str, Any]) -> torch.Tensor:
-            if not state:
-                state.update(step=0, mean=torch.zeros_like(gradient), square=torch.zeros_like(gradient))
-            step = state["step"] = int(state["step"]) + 1
-            mean = state["mean"].lerp_(gradient, 1 - _BETAS[0])
-            square = state["square"].mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
-            return (mean / (1 - _BETAS[0] ** step)) / ((square / (1 - _BETAS[1] ** step)).sqrt() + _EPSILON)
 
     return OrthogonalMomentum(groups, {"lr": learning_rate})
 
