@@ -35,6 +35,7 @@ class Jobs:
         self.runs = runs
         self.executor = executor
         self.resources = resources
+        self._directories: dict[str, RunDirectory] = {}
         self._handles: dict[str, Handle] = {}
         self._attempts: Counter[str] = Counter()
         self._lost: Counter[str] = Counter()
@@ -53,7 +54,11 @@ class Jobs:
         return self._attempts.total()
 
     def directory(self, spec: RunSpec) -> RunDirectory:
-        return RunDirectory.of(self.runs, spec)
+        """The run's files; asked ten times a second."""
+        found = self._directories.get(spec.run_id)
+        if found is None:
+            found = self._directories[spec.run_id] = RunDirectory.of(self.runs, spec)
+        return found
 
     def ours(self, spec: RunSpec) -> bool:
         """Whether one of our processes works on the run."""
