@@ -53,6 +53,11 @@ class Controller:
         self._executor = executor
         self._shared = is_shared(sweep.file.storage)
 
+    @property
+    def processes(self) -> int:
+        """How many were started so far."""
+        return self._jobs.submitted
+
     def run(self, progress: Progress, begun: Callable[[], None] | None = None) -> Outcome:
         """Do what is left to do. KeyboardInterrupt cancels what runs and goes on to the caller.
 

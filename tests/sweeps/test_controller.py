@@ -58,6 +58,15 @@ def test_from_tuning_to_final_runs_and_nothing_twice(make_sweep: MakeSweep, tmp_
     assert len(starts(runs)) == len(set(starts(runs))) == outcome.processes
 
 
+def test_what_is_done_at_the_beginning_leaves_no_slot_empty(make_sweep: MakeSweep, tmp_path: Path) -> None:
+    sweep, runs = make_sweep("[toy-base, toy-fixed]"), tmp_path / "runs"
+    executor, at_work = LocalExecutor(2, work=toy_work), []
+    controller = Controller(sweep, runs, executor, executor.resources, [])
+    with (tmp_path / "lines").open("w") as file:
+        controller.run(PlainLines(Console(file=file)), lambda: at_work.append(controller.processes))
+    assert at_work == [2]
+
+
 def test_a_lost_study_is_rebuilt_from_the_runs(make_sweep: MakeSweep, tmp_path: Path) -> None:
     sweep, runs = make_sweep("[toy-rate]", trials=6), tmp_path / "runs"
     first, _ = run(sweep, runs)
