@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _PROBE_ROWS, _PROBE_TOKENS = (2, 6), 8
 """What is kept grows with the rows; what does not grow is not the tokens'. Few tokens in a row: on `meta` attention
 keeps its weights too, which a run's fused kernel does not."""
+_A_TEXT = "One sentence as any other."
 _NF4_BYTES = 0.5 + 0.127 / 8  # a 4-bit weight and its share of doubly quantised constants (arXiv 2305.14314, section 3)
 
 
@@ -41,6 +42,8 @@ class Shape:
     vocabulary: int
     adapter: bool
     """Whether it is saved as an adapter beside its base."""
+    text_operations: float | None = None
+    """Of a generator: operations of its forward pass for one text, which take the place of those by the token."""
 
 
 def shape_of(handle: ModelHandle, parameterisation: Any) -> Shape | str:
@@ -86,6 +89,7 @@ def _shape(handle: ModelHandle, part: Any, quantised: bool) -> Shape:
         hidden_bytes=text.hidden_size * 4,
         vocabulary=text.vocab_size,
         adapter=policy.kind == "adapter",
+        text_operations=policy.model.hypernetwork.operations([_A_TEXT]) if policy.kind == "generator" else None,
     )
 
 

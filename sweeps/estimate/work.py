@@ -84,7 +84,8 @@ def update_of(stage: Train, shape: Shape, texts: Texts) -> Update | None:
     if "demonstrations" not in getattr(objective, "needs", ()) or texts.demonstration is None:
         return None
     tokens = batch * (texts.prompt + texts.demonstration)
-    work = _trained(tokens, stage, shape, tokens).plus(Work(steps=1))
+    written = Work(flops=3.0 * batch * (shape.text_operations or 0.0))
+    work = _trained(tokens, stage, shape, tokens).plus(written).plus(Work(steps=1))
     return Update(work, Work(), batch, tokens / batch, 0)
 
 
@@ -132,7 +133,8 @@ def _sampled(rows: float, shape: Shape, texts: Texts) -> Work:
 
 
 def _trained(tokens: float, stage: Train, shape: Shape, referred: float) -> Work:
-    flops = (4.0 * shape.compute_parameters + 2.0 * shape.trainable) * tokens
+    by_token = shape.trainable if shape.text_operations is None else 0
+    flops = (4.0 * shape.compute_parameters + 2.0 * by_token) * tokens
     if getattr(stage.objective, "holds_reference", False):
         flops += 2.0 * shape.compute_parameters * referred
     return Work(trained_tokens=tokens, flops=flops)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from harness.errors import UserError
+from harness.events import read_events
 from harness.models import load_model
 from harness.parts import load_parameterisation, parameterisations
 from harness.policy import Policy
@@ -48,6 +51,16 @@ def test_tokens_and_operations_are_those_that_the_run_meters(name: str, runs: di
         return
     for figure in ("generated_tokens", "trained_tokens", "flops"):
         assert getattr(found.work, figure) == pytest.approx(getattr(meters, figure), rel=0.35), figure
+
+
+@pytest.mark.parametrize("size", ["L", "M", "S"])
+def test_a_hypernetwork_costs_by_the_text(size: str, tmp_path: Path) -> None:
+    """An update beyond the first, for which every description is read once."""
+    done = run_to_end(make_spec("t2l", size=size, steps=5), tmp_path)
+    flops = [event["meters"]["flops"] for event in read_events(done.events) if event["kind"] == "metrics"]
+    found = estimate(done.read_spec(), [])
+    assert found.work is not None
+    assert found.work.flops / found.work.steps == pytest.approx((flops[-1] - flops[0]) / 4, rel=0.1)
 
 
 def test_like_runs_tell_what_a_run_takes(runs: dict[str, RunDirectory]) -> None:
