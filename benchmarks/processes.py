@@ -1,6 +1,6 @@
 """What several processes of one run are worth: updates a second of one process, of two that share the run, of a limit.
 
-    python -m benchmarks.processes [--repeats 3] [--steps 12]
+    python -m benchmarks.processes [METHOD ...] [--repeats 3] [--steps 12]
 
 Each process has one thread. The limit is two runs beside each other that share nothing: what the machine gives to a
 second core. In turn, medians; the first update of a run, which warms up, is left out. Needs two free cores.
@@ -26,18 +26,25 @@ METHODS: dict[str, dict[str, Any]] = {
     "sft": {"examples": 1024, "batch_size": 64},
     "grpo": {"examples": 256, "prompts_per_step": 16, "group_size": 8},
     "es": {"examples": 256, "prompts": 16, "population": 16},
-}
+    "muon+d2l": {
+        "learning_rate": 4e-3, "latent": 128, "blocks": 2, "heads": 4, "longest": 128, "most_chunks": 4, "shortest": 16,
+        "alone": 0.0, "growing": 0.0, "joined": 8, "batch_size": 48, "documents": 2000, "questions": 4,
+        "answers": "gold", "l1": 0.0,
+    },
+}  # fmt: skip
+DOCUMENTS = {"level": "F0", "facts": "1-4", "context": "none", "windows": 0.5, "lengths": "up-to"}
 
 
 def main() -> int:
     """Print updates a second and their ratios."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("methods", nargs="*", default=list(METHODS), metavar="METHOD")
     arguments.add_argument("--repeats", type=int, default=3)
     arguments.add_argument("--steps", type=int, default=12)
     given = arguments.parse_args()
     print("            one /s   two /s   two / one   limit")
-    for name, parameters in METHODS.items():
-        one, two, beside = _measure(name, parameters, given.repeats, given.steps)
+    for name in given.methods:
+        one, two, beside = _measure(name, METHODS[name], given.repeats, given.steps)
         print(f"{name:9} {one:8.2f} {two:8.2f} {two / one:11.2f} {2 * beside / one:7.2f}", flush=True)
     return 0
 
@@ -76,10 +83,11 @@ def _rate(directory: RunDirectory) -> float:
 
 
 def _spec(method: str, parameters: dict[str, Any], seed: int, steps: int) -> RunSpec:
+    reads = "documents" in parameters
     return RunSpec(
         method=find_method(method).resolve(parameters),
-        task=find_task("countdown").resolve({"level": "L2"}),
-        model=load_model("lab").reference(),
+        task=find_task("facts").resolve(DOCUMENTS) if reads else find_task("countdown").resolve({"level": "L2"}),
+        model=load_model("lab-reader" if reads else "lab").reference(),
         budget=Budget(steps=steps),
         seed=seed,
         evaluation=EvaluationProtocol(split="val", items=8, curve_points=0),
