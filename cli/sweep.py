@@ -10,6 +10,7 @@ import shlex
 import shutil
 import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -100,8 +101,10 @@ def carry_out(
     from sweeps.progress import progress_for
     from sweeps.resolve import resolve
 
-    resolved = resolve(parsed, document, load_model(parsed.model).reference())
     executor = parsed.executor.open(parsed.resources.checked(), slots, places.runs)
+    if not dry_run and not SweepDirectory.of(places.runs, parsed.name).path.exists():
+        executor.prepare()  # never begun, so there are runs to do: what they need is loaded while the plan is made
+    resolved = resolve(parsed, document, load_model(parsed.model).reference())
     if not dry_run:
         check(places.database)
         require_writable(places.runs, "--runs")
@@ -135,8 +138,10 @@ def carry_out(
     command = _command(words, places)
     anywhere = _command(words, Places(RUNS, DATABASE, OUT))
 
+    estimating = ThreadPoolExecutor(1).submit(estimated) if plan.runs_left else None
+
     def begun() -> None:
-        estimates = estimated() if plan.runs_left else []
+        estimates = [] if estimating is None else estimating.result()
         if estimates:
             show_estimates(estimates)
         keep_estimates(SweepDirectory.of(places.runs, resolved.name), resolved.identity, estimates)
