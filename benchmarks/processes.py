@@ -38,12 +38,17 @@ DOCUMENTS = {"level": "F0", "facts": "1-4", "context": "none", "windows": 0.5, "
 def main() -> int:
     """Print updates a second and their ratios."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("methods", nargs="*", default=list(METHODS), metavar="METHOD")
+    arguments.add_argument(
+        "methods", nargs="*", metavar="METHOD", help=f"of {', '.join(METHODS)}; all if none is named"
+    )
     arguments.add_argument("--repeats", type=int, default=3)
     arguments.add_argument("--steps", type=int, default=12)
     given = arguments.parse_args()
-    print("            one /s   two /s   two / one   limit")
     for name in given.methods:
+        if name not in METHODS:
+            arguments.error(f"{name} is none of {', '.join(METHODS)}")
+    print("            one /s   two /s   two / one   limit")
+    for name in given.methods or METHODS:
         one, two, beside = _measure(name, METHODS[name], given.repeats, given.steps)
         print(f"{name:9} {one:8.2f} {two:8.2f} {two / one:11.2f} {2 * beside / one:7.2f}", flush=True)
     return 0

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from harness.generated import GeneratedAdapters
-from harness.lora_files import LoraAdapter, LowRank
+from harness.lora_files import LoraAdapter
 from methods.generators.targets import layers_of
 
 
@@ -79,17 +79,12 @@ class AdapterTable(nn.Module):
 
     def adapters(self) -> dict[str, LoraAdapter]:
         """All that there are, by the names of their texts."""
-        modules = [module for kind in self.kinds for module in kind.modules]
-        scale = self.alpha / self.rank
-        made = [
-            LoraAdapter(
-                {
-                    module: LowRank(up[at].detach().cpu().clone(), down[at].detach().cpu().clone(), scale)
-                    for module, up, down in zip(modules, self.up, self.down, strict=True)
-                }
-            )
-            for at in range(len(self._texts))
-        ]
+        if not self.place:
+            return {}
+        modules, count = [module for kind in self.kinds for module in kind.modules], len(self._texts)
+        down, up = dict(zip(modules, self.down, strict=True)), dict(zip(modules, self.up, strict=True))
+        whole = GeneratedAdapters(down, up, self.alpha / self.rank, (self.rank,) * count)
+        made = [whole.adapter(at, None) for at in range(count)]
         return {name: made[at] for name, at in self.place.items()}
 
     def operations(self, texts: Sequence[str]) -> float:

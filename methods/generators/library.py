@@ -66,10 +66,13 @@ def read_library(place: str, model: ModelReference, examples: int) -> list[Libra
 
 
 def trained_before(stage: StageContext, examples: int) -> list[LibraryEntry]:
-    """The entries that the stage before has trained, with the descriptions in the first `examples` training items."""
+    """The entries that the stage before has trained, with the descriptions in the first `examples` training items.
+    UserError where that stage trained none."""
     from methods.generators.adapter_table import name_of
 
     there, task = stage.policy.model.learns_from, cast("Any", stage.task)
+    if not there:
+        raise UserError("There is no library to learn from: name one, or let the stage before train it.")
     texts = [tuple(one.descriptions) for one in task.described("train", examples)]
     return [LibraryEntry(group, there[name_of(group[0])]) for group in texts if group and name_of(group[0]) in there]
 

@@ -33,6 +33,11 @@ class Reconstruction:
     gives: frozenset[Signal] = frozenset({"gradient"})
     needs: frozenset[Offer] = frozenset({"descriptions"})
 
+    @property
+    def learns_past_control(self) -> str | None:
+        """What no negative control destroys: adapters of other runs are as they are."""
+        return None if self.library is None else "the adapters of other runs"
+
     def trainer(self, stage: StageContext, optimiser: GradientOptimiser) -> Any:
         """A trainer of the stage's hypernetwork, which is standardised."""
         from methods.generators.library import read_library, trained_before

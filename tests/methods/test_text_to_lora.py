@@ -22,7 +22,7 @@ from harness.generators import find_generator
 from harness.lora_files import LoraAdapter, LowRank
 from harness.meters import MeterBank
 from harness.models import load_model
-from harness.plan import refusal
+from harness.plan import control_refusal, refusal
 from harness.policy import Policy
 from harness.record import Meters
 from harness.registry import load_method, load_task
@@ -325,6 +325,14 @@ def test_a_library_says_what_is_wrong_with_it(tmp_path: Path) -> None:
         read_library(str(tmp_path), READER.reference(), 40)
     with pytest.raises(UserError, match="is for 'lab-reader', not for 'lab'"):
         read_library(str(library()), load_model("lab").reference(), 40)
+
+
+def test_a_library_of_other_runs_is_beyond_a_control() -> None:
+    named, own = (load_method("t2l-reconstruction", library=one) for one in (str(library()), None))
+    assert control_refusal(named, "shuffled") == (
+        "control=shuffled does not reach 'reconstruction', which learns from the adapters of other runs."
+    )
+    assert control_refusal(own, "shuffled") is None
 
 
 def test_other_runs_are_a_library(runs: Path) -> None:
