@@ -1,6 +1,7 @@
 """Scoring Countdown with the `hf` engine against lm-evaluation-harness's `hf` backend, side by side in one process.
 
-    python -m benchmarks.evaluation [--items 1000] [--level L2] [--rows 512] [--batches 128,256,512] [--repeats 5]
+    python -m benchmarks.evaluation [--items 1000] [--level L2] [--shots 0] [--rows 512]
+                                    [--batches 128,256,512] [--repeats 5]
 
 The same model object, prompts, limit of tokens and greedy decoding for both; what is timed is everything from the
 prompts' text to the answers' text. lm-eval runs at each of `--batches`, and the fastest of them is what the engine is
@@ -24,6 +25,7 @@ import torch
 
 from harness.contracts import Sampling
 from harness.engines.hf import HFEngine
+from harness.evaluate import solved_examples, with_shots
 from harness.models import load_model
 from harness.registry import load_task
 
@@ -37,6 +39,7 @@ def main() -> int:
     arguments.add_argument("--model", default="lab")
     arguments.add_argument("--items", type=int, default=1000)
     arguments.add_argument("--level", default="L2")
+    arguments.add_argument("--shots", type=int, default=0, help="solved examples before every question")
     arguments.add_argument("--rows", type=int, default=512)
     arguments.add_argument("--batches", default="128,256,512")
     arguments.add_argument("--repeats", type=int, default=5)
@@ -45,7 +48,8 @@ def main() -> int:
     loaded = load_model(given.model)
     model, tokenizer = loaded.model().eval(), loaded.tokenizer()
     task = load_task("countdown", level=given.level)
-    prompts = [str(task.prompt(item)) for item in task.items("test", given.items)]
+    shots = solved_examples(task, given.shots)
+    prompts = [str(with_shots(task.prompt(item), shots)) for item in task.items("test", given.items)]
     sampling = Sampling(task.max_new_tokens, 0.0, 1.0, task.stop)
     engine = HFEngine(model, tokenizer, given.rows)
     ways: dict[str, Callable[[], list[str]]] = {

@@ -74,10 +74,10 @@ def evaluate(
     if policy.kind == "generator" and isinstance(task, TextTask) and not told:
         rows = _generated_rows(spec, task, policy, items, sampling, split, controls, ranks)
         return _score(split, len(items), protocol.samples, rows), rows
-    shots = _solved_examples(task, few_shot)
+    shots = solved_examples(task, few_shot)
     texts = _told(task, policy, items, sampling, cut) if told else None
     prompts = [
-        _with_shots(task.prompt(item) if texts is None else _prompt_with(task, item, texts[place]), shots)
+        with_shots(task.prompt(item) if texts is None else _prompt_with(task, item, texts[place]), shots)
         for place, item in enumerate(items)
     ]
     if repeated is not None:
@@ -257,11 +257,13 @@ def _mean_measures(rows: list[dict[str, Any]]) -> dict[str, float]:
     return {name: sum(values) / len(values) for name, values in sorted(found.items())}
 
 
-def _solved_examples(task: Task, count: int) -> list[tuple[Prompt, str]]:
+def solved_examples(task: Task, count: int) -> list[tuple[Prompt, str]]:
+    """The first `count` training items with the answers that the task demonstrates."""
     return [(task.prompt(item), task.demonstration(item)) for item in task.items("train", count)] if count else []
 
 
-def _with_shots(prompt: Prompt, shots: list[tuple[Prompt, str]]) -> Prompt:
+def with_shots(prompt: Prompt, shots: list[tuple[Prompt, str]]) -> Prompt:
+    """A prompt after solved examples: before a text, or as turns of a conversation."""
     if not shots:
         return prompt
     if isinstance(prompt, str):
