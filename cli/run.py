@@ -6,7 +6,6 @@ import errno
 import os
 import shlex
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from sweeps.jobs import Jobs
 
 _ITEMS = 200
+_LOOK_SECONDS = 0.5
 _BUDGET, _EVALUATION = "Budget (at least one; whichever is reached first)", "Evaluation"
 
 
@@ -207,7 +207,7 @@ def _drive(spec: RunSpec, jobs: Jobs, quiet: bool) -> None:
             if not quiet:
                 console().print(f"  point {point + 1} of the curve: {100 * curve[point]:.1f}% on val", highlight=False)
             shown += 1
-        time.sleep(0.1)
+        jobs.executor.wait(_LOOK_SECONDS)
 
 
 def _show(spec: RunSpec, jobs: Jobs, as_json: bool) -> None:

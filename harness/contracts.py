@@ -370,6 +370,10 @@ class Executor(Protocol):
 
     def submit(self, run_directory: Path, resources: Resources) -> Handle: ...
 
+    def wait(self, seconds: float) -> None:
+        """Wait until a run may have ended, `seconds` at most."""
+        ...
+
     def close(self) -> None: ...
 
 

@@ -165,18 +165,24 @@ def _registers(module: pkgutil.ModuleInfo) -> bool:
     return any(mark in source for mark in ("\n@parameterisation", "\n@optimiser", "\n@generator"))
 
 
+def own_modules() -> list[str]:
+    """The modules of this installation, plug-ins aside, that register themselves when they are imported."""
+    found: list[str] = []
+    for package_name in ("methods.recipes", "tasks"):
+        package = importlib.import_module(package_name)
+        found += [module.name for module in pkgutil.walk_packages(package.__path__, package_name + ".")]
+    for package_name in ("methods.parameterisations", "methods.optimisers", "methods.generators"):
+        package = importlib.import_module(package_name)
+        modules = pkgutil.iter_modules(package.__path__, package_name + ".")
+        found += [module.name for module in modules if _registers(module)]
+    return found
+
+
 @cache
 def discover() -> None:
     """Import everything that registers itself."""
-    for package_name in ("methods.recipes", "tasks"):
-        package = importlib.import_module(package_name)
-        for module in pkgutil.walk_packages(package.__path__, package_name + "."):
-            importlib.import_module(module.name)
-    for package_name in ("methods.parameterisations", "methods.optimisers", "methods.generators"):
-        package = importlib.import_module(package_name)
-        for module in pkgutil.iter_modules(package.__path__, package_name + "."):
-            if _registers(module):
-                importlib.import_module(module.name)
+    for name in own_modules():
+        importlib.import_module(name)
     for group in ("beyondrl.methods", "beyondrl.tasks"):
         for point in entry_points(group=group):
             try:

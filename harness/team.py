@@ -58,7 +58,7 @@ class Team:
         from harness.executors.local import visible_gpus
 
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(list(importlib.import_module("harness.worker").PRELOAD))
+        context.set_forkserver_preload(importlib.import_module("harness.worker").preload())
         devices = visible_gpus()[: resources.gpus]
         store = dist.TCPStore(_HERE, 0, resources.processes, is_master=True, timeout=_PATIENCE, wait_for_workers=False)
         for rank in range(1, resources.processes):

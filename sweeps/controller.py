@@ -8,7 +8,6 @@ different studies side by side; tuning goes before final runs, because its trial
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,8 @@ from sweeps.resolve import Arm, Sweep
 from sweeps.storage import is_shared, open_storage
 from sweeps.study import Study
 
-_TICK_SECONDS = 0.1
+_LOOK_SECONDS = 0.5
+"""How long nothing is looked at while no run ends."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Controller:
                 self._write(arms, finished=False)
                 if all(arm.phase in ("done", "failed") for arm in arms):
                     break
-                time.sleep(_TICK_SECONDS)
+                self._executor.wait(_LOOK_SECONDS)
         self._write(arms, finished=True)
         return arms
 

@@ -54,7 +54,7 @@ class Jobs:
         return self._attempts.total()
 
     def directory(self, spec: RunSpec) -> RunDirectory:
-        """The run's files; asked ten times a second."""
+        """The run's files; asked again and again."""
         found = self._directories.get(spec.run_id)
         if found is None:
             found = self._directories[spec.run_id] = RunDirectory.of(self.runs, spec)

@@ -207,9 +207,9 @@ def place(spec: RunSpec, runs: Path) -> RunDirectory:
 @cache
 def prepare() -> None:
     """What a worker's fork server does once: the heavy imports, of which no garbage collection has to think again."""
-    from harness.worker import PRELOAD
+    from harness.worker import preload
 
-    for module in PRELOAD:
+    for module in preload():
         importlib.import_module(module)
     gc.collect()
     gc.freeze()

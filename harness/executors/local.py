@@ -78,6 +78,15 @@ class LocalExecutor:
         self._running[free[0]] = LocalHandle(process)
         return self._running[free[0]]
 
+    def wait(self, seconds: float) -> None:
+        """Until a run ends, one has ended since this was last called, or `seconds` are over."""
+        going = {slot: handle for slot, handle in self._running.items() if handle.poll() is None}
+        ended, self._running = len(going) < len(self._running), going
+        if going and not ended:
+            wait([handle.sentinel for handle in going.values()], seconds)
+        elif not ended:
+            time.sleep(seconds)
+
     def close(self) -> None:
         """Cancel whatever still runs and wait until it is gone."""
         handles = [handle for handle in self._running.values() if handle.poll() is None]
@@ -93,7 +102,7 @@ class LocalExecutor:
         if self._started:
             return
         if self._work is None:
-            self._context.set_forkserver_preload(list(importlib.import_module("harness.worker").PRELOAD))
+            self._context.set_forkserver_preload(importlib.import_module("harness.worker").preload())
         from multiprocessing import forkserver, resource_tracker
 
         # A killed run leaves its semaphores to the tracker, which clears them away and need not say so.
@@ -123,6 +132,11 @@ class LocalHandle(Handle):
     def pid(self) -> int:
         assert self._process.pid is not None
         return self._process.pid
+
+    @property
+    def sentinel(self) -> int:
+        """What becomes ready when it ends, for `multiprocessing.connection.wait`."""
+        return self._process.sentinel
 
     def poll(self) -> int | None:
         """None while it runs, else its exit code; the negative number of the signal that killed it."""

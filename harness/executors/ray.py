@@ -78,6 +78,15 @@ class RayExecutor:
         self._running = [*(one for one in self._running if one.poll() is None), handle]
         return handle
 
+    def wait(self, seconds: float) -> None:
+        """Until a task ends, one has ended since this was last called, or `seconds` are over."""
+        going = [one for one in self._running if one.alive()]
+        ended, self._running = len(going) < len(self._running), going
+        if going and not ended:
+            self._ray.wait([one.reference for one in going], timeout=seconds)
+        elif not ended:
+            time.sleep(seconds)
+
     def close(self) -> None:
         """Cancel whatever still runs, wait until it is gone, and leave the cluster."""
         for force in (False, True):
@@ -105,28 +114,28 @@ class RayHandle(Handle):
 
     def __init__(self, ray: Any, reference: Any) -> None:
         self._ray = ray
-        self._reference = reference
+        self.reference = reference
         self._code: int | None = None
 
     def poll(self) -> int | None:
         """None while it runs or waits for a node; UserError when its node cannot run anything of this sweep."""
-        if self._code is None and self._ray.wait([self._reference], timeout=0)[0]:
+        if self._code is None and self._ray.wait([self.reference], timeout=0)[0]:
             self._code = self._outcome()
         return self._code
 
     def cancel(self, force: bool = False) -> None:
         """Ask the run to end; with `force`, end the worker that watches it, and the run with that."""
         with contextlib.suppress(self._ray.exceptions.RayError):
-            self._ray.cancel(self._reference, force=force)
+            self._ray.cancel(self.reference, force=force)
 
     def alive(self) -> bool:
         """Whether its task has not ended."""
-        return self._code is None and not self._ray.wait([self._reference], timeout=0)[0]
+        return self._code is None and not self._ray.wait([self.reference], timeout=0)[0]
 
     def _outcome(self) -> int:
         errors = self._ray.exceptions
         try:
-            outcome = self._ray.get(self._reference)
+            outcome = self._ray.get(self.reference)
         except errors.TaskCancelledError:
             return -signal.SIGTERM
         except errors.OutOfMemoryError:

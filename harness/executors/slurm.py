@@ -66,6 +66,10 @@ class SlurmExecutor:
         self._running = [*(one for one in self._running if one.poll() is None), handle]
         return handle
 
+    def wait(self, seconds: float) -> None:
+        """`seconds`: Slurm tells nobody that a job has ended."""
+        time.sleep(seconds)
+
     def close(self) -> None:
         """Cancel whatever still runs or waits."""
         for handle in self._running:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -63,6 +64,31 @@ def run(tmp_path: Path, name: str = "a") -> Path:
 def leased(run_directory: Path, resources: Resources) -> int:
     with Lease(run_directory / "lease.json"):
         return sleep(run_directory, resources)
+
+
+@every
+def test_waiting_ends_when_its_time_is_over_or_a_run_has_ended_once(
+    tmp_path: Path, make_executor: MakeExecutor
+) -> None:
+    executor = make_executor(sleep)
+    handle = executor.submit(run(tmp_path), executor.resources)
+    wait_for_pids(tmp_path / "a")
+    assert took(lambda: executor.wait(0.2)) > 0.15
+    assert handle.poll() is None
+    handle.cancel()
+    rounds = 0
+    while handle.poll() is None:
+        executor.wait(0.5)
+        rounds += 1
+    assert rounds < 40  # it does wait
+    executor.wait(0.0)
+    assert took(lambda: executor.wait(0.2)) > 0.15, "the end of one run is not told again and again"
+
+
+def took(work: Callable[[], None]) -> float:
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began
 
 
 @every

@@ -15,6 +15,8 @@ import pytest
 from harness.contracts import Executor, Handle, Resources
 from harness.errors import UserError
 from harness.executors.local import LocalExecutor
+from harness.registry import methods, tasks
+from harness.worker import preload
 
 
 def say(run_directory: Path, resources: Resources) -> int:
@@ -68,6 +70,24 @@ def gone(run_directory: Path) -> bool:
 def wait_for_pids(run_directory: Path) -> None:
     while not (run_directory / "pids").exists() or not (run_directory / "pids").read_text():
         time.sleep(0.005)
+
+
+def test_waiting_ends_as_soon_as_a_run_does(tmp_path: Path) -> None:
+    executor = LocalExecutor(2, work=sleep)
+    handle = executor.submit(tmp_path / "a", Resources())
+    wait_for_pids(tmp_path / "a")
+    began = time.monotonic()
+    handle.cancel()
+    executor.wait(60)
+    assert time.monotonic() - began < 20
+    assert handle.poll() == -signal.SIGTERM
+    executor.close()
+
+
+def test_the_fork_server_loads_every_method_and_task() -> None:
+    loaded = set(preload())
+    own = {entry.module for entry in [*methods().values(), *tasks().values()] if not entry.module.startswith("tests.")}
+    assert len(own) > 50 and own <= loaded
 
 
 def test_a_run_has_its_own_process_log_and_threads(tmp_path: Path) -> None:
