@@ -8,7 +8,6 @@ wrong in one of them is handed to the first, which writes it down.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import multiprocessing
 import os
 import shutil
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.contracts import LOST, Resources
+from harness.preload import begin, preload
 from harness.ranks import ALONE, PeerLost, Ranks
 from harness.record import Failure, RunDirectory
 
@@ -58,7 +58,7 @@ class Team:
         from harness.executors.local import visible_gpus
 
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(importlib.import_module("harness.worker").preload())
+        preload(context)
         devices = visible_gpus()[: resources.gpus]
         store = dist.TCPStore(_HERE, 0, resources.processes, is_master=True, timeout=_PATIENCE, wait_for_workers=False)
         for rank in range(1, resources.processes):
@@ -108,6 +108,7 @@ def _follow(
     device: str | None,
     words: Connection,
 ) -> None:
+    begin()
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
     with tempfile.TemporaryDirectory(prefix="beyondrl-") as scratch:

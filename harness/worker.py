@@ -31,31 +31,6 @@ from harness.team import Team, team
 
 DONE, FAILED, PRUNED, HELD = 0, 1, 3, 4
 """What `work` returns."""
-_LIBRARIES = (
-    "torch",
-    "transformers",
-    "transformers.models.qwen2.modeling_qwen2",
-    "trl",
-    "trl.trainer.sft_trainer",
-    "trl.trainer.dpo_trainer",
-    "trl.trainer.grpo_trainer",
-    "peft",
-    "datasets",
-    "pyarrow.parquet",
-    "harness.context",
-    "harness.engines.population",
-    "harness.gradient_loop",
-    "harness.registry",
-)
-"""What runs use of libraries and of the harness."""
-
-
-def preload() -> list[str]:
-    """The modules that a fork server loads once for all runs: libraries, and every method and task but
-    plug-ins."""
-    from harness.registry import own_modules
-
-    return [*_LIBRARIES, *own_modules()]
 
 
 def work(run_directory: Path, resources: Resources, checkpoint_seconds: float = 60.0) -> int:

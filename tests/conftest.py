@@ -207,9 +207,9 @@ def place(spec: RunSpec, runs: Path) -> RunDirectory:
 @cache
 def prepare() -> None:
     """What a worker's fork server does once: the heavy imports, of which no garbage collection has to think again."""
-    from harness.worker import preload
+    from harness.preload import modules
 
-    for module in preload():
+    for module in modules():
         importlib.import_module(module)
     gc.collect()
     gc.freeze()

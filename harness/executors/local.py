@@ -9,7 +9,6 @@ nothing goes on unwatched; the run can be taken up again from its directory.
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib
 import multiprocessing
 import os
@@ -24,6 +23,7 @@ from pathlib import Path
 
 from harness.contracts import Handle, Resources
 from harness.errors import UserError
+from harness.preload import begin, preload
 
 Work = Callable[[Path, Resources], int]
 """`harness.worker.work` or a stand-in that can be pickled: takes a run directory, returns an exit code."""
@@ -102,7 +102,7 @@ class LocalExecutor:
         if self._started:
             return
         if self._work is None:
-            self._context.set_forkserver_preload(importlib.import_module("harness.worker").preload())
+            preload(self._context)
         from multiprocessing import forkserver, resource_tracker
 
         # A killed run leaves its semaphores to the tracker, which clears them away and need not say so.
@@ -176,7 +176,7 @@ def visible_gpus() -> tuple[str, ...]:
 
 def _run(work: Work | None, run_directory: Path, resources: Resources, devices: list[str]) -> None:
     """What the process of a run does; leaves with the exit code of `work`."""
-    gc.freeze()  # the fork server's imports: going through them costs a short run as much as its updates
+    begin()
     os.setpgrp()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_controller, name="controller watch", daemon=True).start()

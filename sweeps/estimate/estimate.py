@@ -17,9 +17,9 @@ from harness.contracts import Pipeline, Resources, Train
 from harness.errors import UserError
 from harness.models import ModelHandle, load_model
 from harness.parts import load_parameterisation
+from harness.preload import modules
 from harness.registry import find_method, find_task
 from harness.spec import RunSpec
-from harness.worker import preload
 from sweeps.estimate.devices import Device
 from sweeps.estimate.history import Past, Throughput, evaluation_seconds, throughput
 from sweeps.estimate.memory import Settings, peak_bytes
@@ -286,7 +286,7 @@ def process_bytes() -> float:
     """
     import psutil
 
-    for module in preload():
+    for module in modules():
         importlib.import_module(module)
     return float(psutil.Process().memory_info().rss)
 

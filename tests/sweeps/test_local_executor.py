@@ -15,8 +15,8 @@ import pytest
 from harness.contracts import Executor, Handle, Resources
 from harness.errors import UserError
 from harness.executors.local import LocalExecutor
+from harness.preload import modules
 from harness.registry import methods, tasks
-from harness.worker import preload
 
 
 def say(run_directory: Path, resources: Resources) -> int:
@@ -85,7 +85,7 @@ def test_waiting_ends_as_soon_as_a_run_does(tmp_path: Path) -> None:
 
 
 def test_the_fork_server_loads_every_method_and_task() -> None:
-    loaded = set(preload())
+    loaded = set(modules())
     own = {entry.module for entry in [*methods().values(), *tasks().values()] if not entry.module.startswith("tests.")}
     assert len(own) > 50 and own <= loaded
 
