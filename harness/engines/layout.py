@@ -14,7 +14,8 @@ import torch
 
 @dataclass(frozen=True)
 class LowRank:
-    """A member's matrix is the shared one plus `sign * up @ down`: never built, two thin products a row.
+    """A member's matrix is the shared one plus `sign * up @ down`: two thin products a row, and built only where the
+    rank is so high, and the rows are so many, that this takes fewer operations.
 
     `down` [factors, rank, in] and `up` [factors, out, rank] carry the scale; member n uses factors n // (members /
     factors). With two members a factor pair the second is the mirror image of the first.
@@ -91,7 +92,12 @@ class Layout:
         """outputs += sign * (inputs @ down.T) @ up.T, row by row, in place."""
         per = self.count // len(low.down)
         groups = self._by(per)
-        inner = _thin_product(self._grid(inputs, groups), self._select(low.down, groups).transpose(1, 2))
+        grid, down = self._grid(inputs, groups), self._select(low.down, groups)
+        if per == 1 and _built_is_less(grid, low):
+            built = torch.bmm(self._select(low.up, groups), down)
+            outputs += self._rows(torch.bmm(grid, built.transpose(1, 2)), outputs, groups)
+            return
+        inner = _thin_product(grid, down.transpose(1, 2))
         if per == 2:
             inner = inner.mul_(self._signs(groups, inner))
         self.add_product(outputs, inner, low.up, 1.0, per)
@@ -164,6 +170,14 @@ class Layout:
             self._sign = sign.view(len(groups.held), groups.rows, 1)
         positions = inner.shape[1] // groups.rows
         return self._sign.to(inner.dtype).repeat_interleave(positions, 1)
+
+
+def _built_is_less(grid: torch.Tensor, low: LowRank) -> bool:
+    """Whether the members' matrices and one product a row take fewer operations than two products a row."""
+    members, rows, width = grid.shape
+    outputs, rank = low.up.shape[1:]
+    thin = members * rows * rank * (width + outputs)
+    return members * outputs * rank * width + members * rows * width * outputs < thin
 
 
 def _thin_product(grid: torch.Tensor, bank: torch.Tensor) -> torch.Tensor:

@@ -6,12 +6,13 @@ chunks. Every document has its turn once a pass. While lengths grow, none is lon
 from the shortest document to the longest (a curriculum: Bengio et al. 2009), and every update draws anew among them.
 
 After the first phase up to `joined` documents may be taken as one: their chunks stand side by side, and the questions
-of each are asked of all. An update reads no more for it, and has adapters of many more chunks. Two documents that give
-different answers to one question are not joined.
+of each are asked of all. An update reads no more for it, and has adapters of many more chunks. How many is drawn for
+every update. Two documents that give different answers to one question are not joined.
 """
 
 from __future__ import annotations
 
+import math
 import random
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -71,17 +72,25 @@ class DocumentBatches:
         }
 
     def _groups(self, places: Sequence[int], rng: random.Random) -> list[list[int]]:
-        """The batch's documents in groups of a drawn number each, fewer where the next one contradicts its group."""
-        groups: list[list[int]] = []
-        wanted, told = 0, {}
+        """The batch's documents in groups of about one drawn size, each in the smallest group that it does not
+        contradict, or in one of its own; as much alike as can be, because what is shorter is padded."""
+        groups: list[list[int]] = [[] for _ in range(math.ceil(len(places) / rng.randint(1, self.joined)))]
+        told: list[dict[tuple[int, ...], list[int]]] = [{} for _ in groups]
         for at, place in enumerate(places):
             says = {tuple(one.prompt): one.answer for one in self.asked[place].questions}
-            contradicted = any(told.get(prompt, answer) != answer for prompt, answer in says.items())
-            if not groups or len(groups[-1]) == wanted or contradicted:
+            agreed = [
+                number
+                for number, known in enumerate(told)
+                if all(known.get(prompt, answer) == answer for prompt, answer in says.items())
+            ]
+            if agreed:
+                chosen = min(agreed, key=lambda number: len(groups[number]))
+            else:
+                chosen = len(groups)
                 groups.append([])
-                wanted, told = rng.randint(1, self.joined), {}
-            groups[-1].append(at)
-            told |= says
+                told.append({})
+            groups[chosen].append(at)
+            told[chosen] |= says
         return groups
 
     def _turn(self, pool: Sequence[int], number: int) -> list[int]:

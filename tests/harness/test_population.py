@@ -10,6 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from harness.contracts import Sampling
 from harness.engines.hf import HFEngine
+from harness.engines import layout as layout_module
 from harness.engines.layout import Layout, LowRank
 from harness.engines.population import PopulationEngine
 from harness.engines.side_path import Members, members_of
@@ -202,6 +203,30 @@ def test_products_of_uneven_rows() -> None:
         layout.add_low_rank(outputs, inputs, low)
         expected = torch.einsum("rti,roi->rto", inputs, low.dense(4)[rows])
         torch.testing.assert_close(outputs, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("rank", "built"), [(1, False), (2, False), (40, True)])
+def test_a_rank_above_the_matrix_is_built_and_gives_the_same(
+    rank: int, built: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two products a row, or the matrix and one: whichever is fewer operations, to the same rows and gradients."""
+    random = torch.Generator().manual_seed(0)
+    layout = Layout(3, torch.device("cpu"))
+    layout.arrange(torch.tensor([0, 0, 1, 2, 2]))
+    inputs = torch.randn(5, 4, 6, generator=random)
+    down, up = torch.randn(3, rank, 6, generator=random), torch.randn(3, 5, rank, generator=random)
+    found, made = [], []
+    for chosen in (layout_module._built_is_less, lambda grid, low: not built):
+        monkeypatch.setattr(layout_module, "_built_is_less", chosen)
+        low = LowRank(down.clone().requires_grad_(), up.clone().requires_grad_())
+        made.append(chosen(torch.empty(3, 8, 6), low))
+        outputs = torch.zeros(5, 4, 5)
+        layout.add_low_rank(outputs, inputs, low)
+        outputs.square().sum().backward()
+        found.append((outputs.detach(), low.down.grad, low.up.grad))
+    assert made == [built, not built]
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("part", "batched"), [("dora", True), ("ia3", True), ("kron-lora", True), ("prompt", False)])
