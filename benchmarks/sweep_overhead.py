@@ -13,12 +13,15 @@ taken from the work and counted as overhead too. Exit code 1 if the share is abo
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import tempfile
 import threading
 import time
 from itertools import pairwise
 from pathlib import Path
+
+import psutil
 
 from cli.sweep import Places, carry_out
 from cli.sweep_files import find_sweep_file
@@ -56,9 +59,10 @@ def main() -> int:
 
 
 class Clock:
-    """Processor seconds of this process, twice a second."""
+    """Processor seconds of this process and of all that it started but the runs, twice a second."""
 
     def __init__(self) -> None:
+        self._others: dict[int, float] = {}
         self._readings: list[tuple[float, float]] = []
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._read)
@@ -78,7 +82,12 @@ class Clock:
 
     def _read(self) -> None:
         while not self._ended.wait(0.5):
-            self._readings.append((time.time(), time.process_time()))
+            for process in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+                    if os.getpgid(process.pid) != process.pid:  # a run leads its own group
+                        used = process.cpu_times()
+                        self._others[process.pid] = used.user + used.system
+            self._readings.append((time.time(), time.process_time() + sum(self._others.values())))
 
 
 def span(results: list[Result]) -> tuple[float, float]:

@@ -74,6 +74,43 @@ def estimates_of(
     return estimate_sweep(sweep, history, devices, device_name())
 
 
+def estimates_apart(
+    parsed: SweepFile,
+    document: Document,
+    runs: Path,
+    before: float,
+    slots: int,
+    described: tuple[str, ...] = (),
+    processes: int = 1,
+) -> list[Estimate]:
+    """`estimates_of` from runs that had ended `before` (seconds since the epoch), made in a process that is forked from
+    one that has all the imports it takes: this one stays light beside the runs at work."""
+    from concurrent.futures import ProcessPoolExecutor
+
+    from harness.fork_server import begin, fork_server
+
+    with ProcessPoolExecutor(1, fork_server(), begin) as pool:
+        return pool.submit(_estimates, parsed, document, runs, before, slots, described, processes).result()
+
+
+def _estimates(
+    parsed: SweepFile,
+    document: Document,
+    runs: Path,
+    before: float,
+    slots: int,
+    described: tuple[str, ...],
+    processes: int,
+) -> list[Estimate]:
+    from harness.models import load_model
+    from sweeps.estimate.history import read_history
+    from sweeps.resolve import resolve
+
+    history = [past for past in read_history(runs) if past.result.finished_at <= before]
+    sweep = resolve(parsed, document, load_model(parsed.model).reference())
+    return estimates_of(sweep, history, slots, described, processes)
+
+
 def _check(parsed: SweepFile, document: Document, runs: Path) -> None:
     from harness.errors import UserError
     from harness.models import load_model

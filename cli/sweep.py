@@ -9,8 +9,8 @@ import importlib
 import shlex
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -88,7 +88,7 @@ def carry_out(
     typer.Exit(1) when a run has failed.
     """
     from cli.places import nearest_existing, require_writable
-    from cli.plan import estimates_of
+    from cli.plan import estimates_apart, estimates_of
     from harness.models import load_model
     from results.database import check
     from sweeps.controller import Controller
@@ -119,10 +119,8 @@ def carry_out(
         for part in parts:
             terminal.print(part, highlight=False, soft_wrap=not terminal.is_terminal)
 
-    history = read_history(places.runs)
-
     def estimated() -> list[Estimate]:
-        return estimates_of(resolved, history, slots, devices, processes)
+        return estimates_of(resolved, read_history(places.runs), slots, devices, processes)
 
     def show_estimates(estimates: list[Estimate]) -> None:
         free = shutil.disk_usage(nearest_existing(places.runs)).free
@@ -138,11 +136,12 @@ def carry_out(
     command = _command(words, places)
     anywhere = _command(words, Places(RUNS, DATABASE, OUT))
 
-    estimating = ThreadPoolExecutor(1).submit(estimated) if plan.runs_left else None
+    started = time.time()
 
     def begun() -> None:
-        estimates = [] if estimating is None else estimating.result()
-        if estimates:
+        estimates: list[Estimate] = []
+        if plan.runs_left:
+            estimates = estimates_apart(parsed, document, places.runs, started, slots, devices, processes)
             show_estimates(estimates)
         keep_estimates(SweepDirectory.of(places.runs, resolved.name), resolved.identity, estimates)
         threading.Thread(target=_load_report).start()

@@ -166,7 +166,7 @@ class StageContext:
 
     def charge_generator(self, texts: Sequence[str]) -> None:
         """Count a hypernetwork's own forward and backward pass over `texts`: three times the forward's operations."""
-        self.run.meters.count(flops=3.0 * self.policy.model.hypernetwork.operations(texts))
+        self.run.meters.count(flops=3.0 * self.policy.model.hypernetwork.operations(self.policy.tokenizer, texts))
 
     def charge_forward(self, tokens: int) -> None:
         """Count tokens of a forward pass without gradient (a reference, a teacher): 2N operations each."""

@@ -280,7 +280,7 @@ class Generator(Protocol):
         """The adapters of `texts` for the model `base`, with gradient; UserError for a text that it cannot read."""
         ...
 
-    def operations(self, texts: Sequence[str]) -> float:
+    def operations(self, tokenizer: Any, texts: Sequence[str]) -> float:
         """Floating-point operations of its own part of `write`, forward; what runs through `base` is counted there."""
         ...
 

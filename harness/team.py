@@ -8,7 +8,6 @@ wrong in one of them is handed to the first, which writes it down.
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import shutil
 import tempfile
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.contracts import LOST, Resources
-from harness.preload import begin, preload
+from harness.fork_server import begin, fork_server
 from harness.ranks import ALONE, PeerLost, Ranks
 from harness.record import Failure, RunDirectory
 
@@ -57,8 +56,7 @@ class Team:
 
         from harness.executors.local import visible_gpus
 
-        context = multiprocessing.get_context("forkserver")
-        preload(context)
+        context = fork_server()
         devices = visible_gpus()[: resources.gpus]
         store = dist.TCPStore(_HERE, 0, resources.processes, is_master=True, timeout=_PATIENCE, wait_for_workers=False)
         for rank in range(1, resources.processes):

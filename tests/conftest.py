@@ -207,7 +207,7 @@ def place(spec: RunSpec, runs: Path) -> RunDirectory:
 @cache
 def prepare() -> None:
     """What a worker's fork server does once: the heavy imports, of which no garbage collection has to think again."""
-    from harness.preload import modules
+    from harness.fork_server import modules
 
     for module in modules():
         importlib.import_module(module)

@@ -41,7 +41,7 @@ class Letters(nn.Module):
         up = {name: head(read).view(len(texts), -1, 2) * there[:, None] for name, _, head in heads}
         return GeneratedAdapters(down, up, 0.7, ranks)
 
-    def operations(self, texts: Sequence[str]) -> float:
+    def operations(self, tokenizer: Any, texts: Sequence[str]) -> float:
         return 0.0
 
 

@@ -18,12 +18,13 @@ import threading
 import time
 from collections.abc import Callable
 from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from harness.contracts import Handle, Resources
 from harness.errors import UserError
-from harness.preload import begin, preload
+from harness.fork_server import begin, fork_server
 
 Work = Callable[[Path, Resources], int]
 """`harness.worker.work` or a stand-in that can be pickled: takes a run directory, returns an exit code."""
@@ -54,12 +55,10 @@ class LocalExecutor:
         )
         self._work = work
         self._running: dict[int, LocalHandle] = {}
-        self._context = multiprocessing.get_context("forkserver")
-        self._started = False
 
     def prepare(self) -> None:
         """Start the fork server, which then does its imports by itself."""
-        self._start_server()
+        self._server()
 
     def submit(self, run_directory: Path, resources: Resources | None = None) -> LocalHandle:
         """Start the run of a directory; never more than `slots` at a time."""
@@ -67,11 +66,10 @@ class LocalExecutor:
         free = [slot for slot in range(self.slots) if slot not in self._running]
         if not free:
             raise RuntimeError(f"all {self.slots} slots are taken")
-        self._start_server()
         given = resources or self.resources
         first = free[0] * given.gpus
         devices = [self.devices[place % len(self.devices)] for place in range(first, first + given.gpus)]
-        process = self._context.Process(
+        process = self._server().Process(
             target=_run, args=(self._work, run_directory, given, devices), name=run_directory.name
         )
         process.start()
@@ -97,29 +95,8 @@ class LocalExecutor:
             handle.wait(max(0.0, deadline - time.monotonic()))
         self._running = {}
 
-    def _start_server(self) -> None:
-        """Start the fork server with Ctrl-C ignored, which every run then inherits."""
-        if self._started:
-            return
-        if self._work is None:
-            preload(self._context)
-        from multiprocessing import forkserver, resource_tracker
-
-        # A killed run leaves its semaphores to the tracker, which clears them away and need not say so.
-        sys.warnoptions.append("ignore:resource_tracker:UserWarning")
-        try:
-            resource_tracker.ensure_running()
-        finally:
-            sys.warnoptions.pop()
-        if threading.current_thread() is threading.main_thread():
-            before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-            try:
-                forkserver.ensure_running()
-            finally:
-                signal.signal(signal.SIGINT, before)
-        else:
-            forkserver.ensure_running()
-        self._started = True
+    def _server(self) -> ForkServerContext:
+        return fork_server(load=self._work is None)
 
 
 class LocalHandle(Handle):

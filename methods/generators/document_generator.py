@@ -44,7 +44,6 @@ class DocumentGenerator(nn.Module):
                 f"latent {sizes['latent']} does not divide into {sizes['heads']} heads: change one of them."
             )
         self.longest, self.together = longest, together
-        self._tokenizer: Any = None  # of the base, known as soon as it has read something
         kinds, blocks = layers_of(base, targets), config.num_hidden_layers
         partly = next((kind.name for kind in kinds if kind.blocks != tuple(range(blocks))), None)
         if partly is not None:
@@ -60,7 +59,7 @@ class DocumentGenerator(nn.Module):
         ids = tokenizer(text, add_special_tokens=False).input_ids
         if not ids:
             raise UserError("The document is empty: there is nothing to read.")
-        begin, self._tokenizer = tokenizer("").input_ids, tokenizer
+        begin = tokenizer("").input_ids
         return [[*begin, *part] for part in cut(ids, self.chunk_tokens(tokenizer), wanted)]
 
     def chunk_tokens(self, tokenizer: Any) -> int:
@@ -78,6 +77,6 @@ class DocumentGenerator(nn.Module):
         shape = network.shape
         return joined(shape.kinds, Factors.concatenated(written), counts, network.constant(), shape.scale)
 
-    def operations(self, texts: Sequence[str]) -> float:
-        """Floating-point operations of the network over texts that it has read, forward."""
-        return self.network.operations([len(chunk) for text in texts for chunk in self.chunks(self._tokenizer, text)])
+    def operations(self, tokenizer: Any, texts: Sequence[str]) -> float:
+        """Floating-point operations of the network over the texts, forward."""
+        return self.network.operations([len(chunk) for text in texts for chunk in self.chunks(tokenizer, text)])

@@ -115,7 +115,7 @@ class TextToLora(nn.Module):
                 down[name], up[name] = a[:, place], b[:, place].transpose(1, 2)
         return GeneratedAdapters(down, up, self.scale, (self.settings.rank,) * len(texts), rslora=True)
 
-    def operations(self, texts: Sequence[str]) -> float:
+    def operations(self, tokenizer: Any, texts: Sequence[str]) -> float:
         """2 operations a weight and pass: trunk once a layer, later parts once a factor (M) or row of one (S)."""
         count = {name: sum(p.numel() for p in part.parameters()) for name, part in self.named_children()}
         runs = {"L": (1, 1), "M": (2, 2), "S": (2, 2 * self.settings.rank)}[self.settings.size]

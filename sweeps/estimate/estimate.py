@@ -8,6 +8,8 @@ told is None, with the reason in `unknown`: nothing is guessed.
 from __future__ import annotations
 
 import importlib
+import multiprocessing
+import os
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,9 +17,9 @@ from typing import Any
 
 from harness.contracts import Pipeline, Resources, Train
 from harness.errors import UserError
+from harness.fork_server import modules
 from harness.models import ModelHandle, load_model
 from harness.parts import load_parameterisation
-from harness.preload import modules
 from harness.registry import find_method, find_task
 from harness.spec import RunSpec
 from sweeps.estimate.devices import Device
@@ -280,12 +282,15 @@ def device_name() -> str:
 
 
 def process_bytes() -> float:
-    """What a process holds once everything is imported that a run imports: this one, which imports it.
+    """What a process holds once everything is imported that a run imports: this one, which imports it, or the fork
+    server that this one comes from, of whose pages it has not touched all that a run does.
 
-    Its present size: the kernel's record of the highest counts what the process that started this one held.
+    The present size: the kernel's record of the highest counts what the process that started this one held.
     """
     import psutil
 
+    if multiprocessing.parent_process() is not None:
+        return float(psutil.Process(os.getppid()).memory_info().rss)
     for module in modules():
         importlib.import_module(module)
     return float(psutil.Process().memory_info().rss)

@@ -89,7 +89,9 @@ def _shape(handle: ModelHandle, part: Any, quantised: bool) -> Shape:
         hidden_bytes=text.hidden_size * 4,
         vocabulary=text.vocab_size,
         adapter=policy.kind == "adapter",
-        text_operations=policy.model.hypernetwork.operations([_A_TEXT]) if policy.kind == "generator" else None,
+        text_operations=policy.model.hypernetwork.operations(policy.tokenizer, [_A_TEXT])
+        if policy.kind == "generator"
+        else None,
     )
 
 

@@ -9,8 +9,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from harness.contracts import Sampling
-from harness.engines.hf import HFEngine
 from harness.engines import layout as layout_module
+from harness.engines.hf import HFEngine
 from harness.engines.layout import Layout, LowRank
 from harness.engines.population import PopulationEngine
 from harness.engines.side_path import Members, members_of

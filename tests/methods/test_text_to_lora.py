@@ -311,8 +311,12 @@ def test_operations_are_those_of_the_layers_that_run() -> None:
     one = kinds(1, q_proj=(4, 4))
     made = {size: TextToLora(one, Given(4), Settings(size, 2, 4.0, 16), {}) for size in ("L", "M", "S")}
     embeddings = sum(p.numel() for part in (made["L"].module, made["L"].layer) for p in part.parameters())
-    assert made["L"].operations(["0"]) == 2 * (sum(p.numel() for p in made["L"].parameters()) - embeddings)
-    assert made["M"].operations(["0", "1"]) == 2 * made["M"].operations(["0"]) < 2 * made["S"].operations(["0"])
+    assert made["L"].operations(None, ["0"]) == 2 * (sum(p.numel() for p in made["L"].parameters()) - embeddings)
+    assert (
+        made["M"].operations(None, ["0", "1"])
+        == 2 * made["M"].operations(None, ["0"])
+        < 2 * made["S"].operations(None, ["0"])
+    )
 
 
 def test_a_library_says_what_is_wrong_with_it(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from harness.contracts import Executor, Handle, Resources
 from harness.errors import UserError
 from harness.executors.local import LocalExecutor
-from harness.preload import modules
+from harness.fork_server import modules
 from harness.registry import methods, tasks
 
 

@@ -63,6 +63,13 @@ def test_a_hypernetwork_costs_by_the_text(size: str, tmp_path: Path) -> None:
     assert found.work.flops / found.work.steps == pytest.approx((flops[-1] - flops[0]) / 4, rel=0.1)
 
 
+def test_a_hypernetwork_for_documents_has_a_shape_before_it_has_read_any() -> None:
+    handle = load_model("lab")
+    shape = shape_of(handle, find_method("d2l").create(rank=4).stages[0].parameterisation)  # type: ignore[union-attr]
+    assert isinstance(shape, Shape), shape
+    assert shape.text_operations is not None and shape.text_operations > 2 * shape.trainable  # a weight is used or more
+
+
 def test_like_runs_tell_what_a_run_takes(runs: dict[str, RunDirectory]) -> None:
     spec = runs["sft"].read_spec()
     again = spec.model_copy(update={"seed": spec.seed + 1})
