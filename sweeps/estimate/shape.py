@@ -7,6 +7,7 @@ those of the architecture, whichever it is, and no formula of ours.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -52,7 +53,8 @@ def shape_of(handle: ModelHandle, parameterisation: Any) -> Shape | str:
 
     part = parameterisation.plain() if hasattr(parameterisation, "plain") else parameterisation
     try:
-        with torch.device("meta"):
+        with warnings.catch_warnings(), torch.device("meta"):
+            warnings.filterwarnings("ignore", message=".*copying from a non-meta parameter")  # shapes are all
             return _shape(handle, part, quantised=part is not parameterisation)
     except (RuntimeError, ValueError, TypeError, AttributeError, NotImplementedError, UserError) as error:
         reason = str(error).strip().partition("\n")[0][:160] or type(error).__name__
