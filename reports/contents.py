@@ -122,10 +122,23 @@ def tuning(data: SweepData) -> Table:
         )
     columns = ["method", "trials", "pruned", "failed", "best on val", "time", "FLOPs", "settings of the final runs"]
     note = (
-        "Every method was given the same number of trials; the first is the method's defaults. Settings are chosen on "
-        "val; the score of the best trial is therefore too good, and never shown as a result."
+        f"{_given(data)} The first trial of each is what its search starts from: the sweep file's start values, else "
+        "the method's defaults. Settings are chosen on val; the score of the best trial is therefore too good, and "
+        "never shown as a result."
     )
     return Table("Tuning", columns, rows, note, frozenset({"method", columns[-1]}))
+
+
+def _given(data: SweepData) -> str:
+    """How many trials the methods were given, in a sentence."""
+    numbers = {method.name: len(method.trials) for method in data.methods}
+    tuned = sorted({number for number in numbers.values() if number})
+    if not tuned:
+        return "Nothing was tuned."
+    without = [name for name, number in numbers.items() if not number]
+    said = f"as many trials each, {tuned[0]}" if len(tuned) == 1 else f"from {tuned[0]} to {tuned[-1]} trials"
+    some = f"All but {', '.join(without)}, which are not tuned," if without else "All methods"
+    return f"{some} had {said}."
 
 
 def lost(data: SweepData) -> Table:
@@ -136,6 +149,8 @@ def lost(data: SweepData) -> Table:
         missing = method.planned_finals - len(method.runs)
         if missing:
             rows.append([method.name, "missing", f"{missing} of {method.planned_finals} final runs have not finished"])
+        if not method.planned_finals:
+            rows.append([method.name, "missing", "no final runs: there are no settings for them yet"])
     return Table("Failures and refusals", ["method", "what", "why"], rows, left=frozenset({"method", "what", "why"}))
 
 

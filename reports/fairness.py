@@ -2,7 +2,8 @@
 
 Three shared seeds, all planned final runs finished, the test split, one engine and one way of decoding, equal budgets
 on the claim's meter and about equally spent (unless what spent less has every question right: more would not have
-helped it), a baseline that was tuned as often as what it is compared with, and, for times, one kind of machine. Where
+helped it), a baseline that was tuned as often as what it is compared with (and what loses to it as often as it was),
+and, for times, one kind of machine. Where
 the untouched base is beside them and neither arm has moved away from it, in either direction, what they would differ in
 was not learnt: that decides nothing about accuracy or its spread. An arm that trains nothing has no budget and nothing
 to tune.
@@ -87,11 +88,18 @@ def _is_right_everywhere(method: MethodData) -> bool:
 def _tuned(claim: Claim, sweep: SweepData, first: MethodData, second: MethodData) -> Iterator[str]:
     if not trains(second):
         return
-    trials = [len({trial["number"] for trial in one.trials}) for one in (first, second)]
+    trials = [len(one.trials) for one in (first, second)]
     if trials[1] == 0:
         yield f"untuned baseline: no trials of {second.name}"
     elif trials[0] > trials[1]:
         yield f"{trials[0]} trials of {first.name}, {trials[1]} of {second.name}"
+
+
+def lost_untuned(first: MethodData, second: MethodData) -> str | None:
+    """What speaks against a refutation: the first arm was tuned less than what it did not keep up with."""
+    if not trains(first) or len(first.trials) >= len(second.trials):
+        return None
+    return f"{len(first.trials)} trials of {first.name}, {len(second.trials)} of {second.name}"
 
 
 def _machines(claim: Claim, sweep: SweepData, first: MethodData, second: MethodData) -> Iterator[str]:

@@ -17,7 +17,7 @@ from itertools import groupby
 from typing import Literal
 
 from reports.effects import Effect, accuracy_difference, effect
-from reports.fairness import broken_rules
+from reports.fairness import broken_rules, lost_untuned
 from reports.ledger import Claim
 from reports.statistics import Estimate
 from reports.sweep_data import MethodData, SweepData
@@ -131,7 +131,10 @@ def _finding(claim: Claim, sweep: SweepData, first: MethodData, second: MethodDa
     measured = effect(claim, first, second) if not broken else None
     if not broken and measured is None:
         broken.append(_MISSING[claim.estimand])
-    verdict = "not comparable" if measured is None else decide(claim, measured.estimate)
+    verdict: Verdict = "not comparable" if measured is None else decide(claim, measured.estimate)
+    excuse = lost_untuned(first, second) if verdict == "refuted" else None
+    if excuse is not None:
+        return Finding(first.name, second.name, "not comparable", None, (excuse,))
     return Finding(first.name, second.name, verdict, measured, tuple(broken))
 
 

@@ -134,12 +134,14 @@ def _each(league: League, order: list[int]) -> Table:
 
 
 def _profiles(league: League, order: list[int]) -> Figure:
-    taus = np.linspace(min(0.0, float(league.gains.min())) - 1, float(league.gains.max()) + 1, 101)
+    ends = min(0.0, float(league.gains.min())) - 1, float(league.gains.max()) + 1
+    taus = np.union1d(np.linspace(*ends, 101), 0.0)
     looks = looks_of(league.methods)
     drawn = [(league.methods[method], *profile_band(league.gains[method], taus)) for method in order]
     label = "gain over base, points"
     said = "; ".join(
-        f"{name} gains anything in {100 * float(np.interp(0, taus, line)):.0f}%" for name, line, _, _ in drawn
+        f"{league.methods[method]} gains anything in {100 * float((league.gains[method] > 0).mean()):.0f}%"
+        for method in order
     )
     if len(drawn) <= _FEW:
         with panel("profiles", "Share of runs that gain more", 3.4) as (axes, done):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +44,10 @@ class League:
         found = []
         for name, values in {
             "models": [str(data.sweep["model"]) for data in self.sweeps],
+            "revisions of the model": [str(data.sweep["revision"]) for data in self.sweeps],
+            "splits": [str(data.sweep["final_evaluation"]["split"]) for data in self.sweeps],
+            "engines": [str(data.sweep["final_evaluation"]["engine"]) for data in self.sweeps],
+            "ways of decoding": [_decoding(data.sweep["final_evaluation"]) for data in self.sweeps],
             "budgets": [budget_text(data.sweep["budget"]) for data in self.sweeps],
             "numbers of tuning trials": [str(data.sweep["tune_trials"]) for data in self.sweeps],
         }.items():
@@ -78,6 +83,13 @@ def read_league(database: Path, names: list[str]) -> League:
     methods = [name for name in shared if name != BASELINE]
     gains = np.array([[_accuracies(one[name], seeds) for one in found] for name in methods]) - np.array(base)[:, None]
     return League(sweeps, methods, seeds, np.swapaxes(gains, 1, 2), base, _left_out(sweeps, found, shared))
+
+
+def _decoding(protocol: dict[str, Any]) -> str:
+    """How answers were chosen; how long they may be is the task's."""
+    if protocol["temperature"] == 0:
+        return "greedy"
+    return f"{protocol['samples']} samples at temperature {protocol['temperature']:g}, top-p {protocol['top_p']:g}"
 
 
 def _counts(method: MethodData) -> bool:

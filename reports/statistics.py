@@ -13,7 +13,9 @@ times too many rejections at 0.05 / 300 with three seeds), so p-values, and what
 
     half^2 = t(S-1)^2 V_seeds + t(I-1)^2 V_items,
 
-which is wider and keeps every level (Graybill & Wang 1980; Burdick & Graybill 1992, section 3). A two-way percentile
+which is wider and keeps every level (Graybill & Wang 1980; Burdick & Graybill 1992, section 3). Right answers are whole
+numbers, so seeds can agree to the last one by chance, though on other items: MS_seeds is then 0 where MS_rest is not,
+and MS_rest takes its place, which it would be the mean of if seeds did not differ. A two-way percentile
 bootstrap covers too seldom, and so does a variance pooled over methods where their spreads differ:
 `benchmarks/coverage.py` and `benchmarks/pooled_variance.py` measure it, `benchmarks/README.md` has the
 figures. Nothing here draws a random number, so a report is the same bytes whenever it is written. Several comparisons:
@@ -29,6 +31,8 @@ from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
 LEVEL = 0.95
+_NOTHING = 1e-9
+"""A mean square is rounding beside another that is so many times larger."""
 POWER = 0.8
 Matrix = NDArray[np.float64]
 
@@ -47,13 +51,19 @@ class Estimate(NamedTuple):
     detectable: float
 
 
+def detectable(scores: Matrix, comparisons: int) -> float:
+    """The true mean that is found in 4 of 5 cases as one of `comparisons`, which has to pass Holm's first step."""
+    parts = _parts(scores)
+    return _half(parts, (1 - LEVEL) / 2 / comparisons) + _half(parts, 1 - POWER)
+
+
 def estimate(scores: Matrix) -> Estimate:
     """The mean of `scores` [seeds, items]; with one seed the interval speaks of items only."""
     mean = float(scores.mean())
     parts = _parts(scores)
     tail = (1 - LEVEL) / 2
-    half, detectable = _weighted(parts, tail), _half(parts, tail) + _half(parts, 1 - POWER)
-    return Estimate(mean, mean - half, mean + half, _p(abs(mean), parts), detectable)
+    half = _weighted(parts, tail)
+    return Estimate(mean, mean - half, mean + half, _p(abs(mean), parts, scores.shape[-1]), detectable(scores, 1))
 
 
 def proportion(scores: Matrix) -> Estimate:
@@ -149,6 +159,8 @@ def _parts(scores: Matrix) -> list[_Part]:
     square_seeds = items * float(of_seeds.var(ddof=1))
     square_items = seeds * float(of_items.var(ddof=1))
     square_rest = float((rest**2).sum()) / ((seeds - 1) * (items - 1))
+    if square_seeds < _NOTHING * square_rest:
+        square_seeds = square_rest
     return [
         _Part(square_seeds / (seeds * items), seeds - 1),
         _Part(max(square_items - square_rest, 0.0) / (seeds * items), items - 1),
@@ -174,12 +186,13 @@ def _quantile(tail: float, degrees: int) -> float:
     return -float(special.stdtrit(degrees, tail))
 
 
-def _p(distance: float, parts: list[_Part]) -> float:
-    """The two-sided p-value: the level at which the mean is just found."""
+def _p(distance: float, parts: list[_Part], items: int) -> float:
+    """The two-sided p-value: the level at which the mean is just found; where all scores are one, that of a sign test
+    over the items."""
     if distance == 0.0:
         return 1.0
     if not any(part.variance > 0 for part in parts):
-        return 0.0
+        return float(2.0 ** (1 - items))
     smallest = 1e-12
     if _half(parts, smallest / 2) < distance:
         return smallest

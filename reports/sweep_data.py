@@ -35,6 +35,8 @@ class MethodData:
     scores: Matrix
     curve: list[Row]
     trials: list[Row]
+    """One a number. Its cost is that of its runs, one for each seed that trials are scored on, but for those that an
+    earlier trial had already made."""
     failures: list[Row]
     planned_finals: int
     stages: list[Row] = field(default_factory=list)
@@ -79,7 +81,7 @@ def _method(connection: duckdb.DuckDBPyConnection, sweep: str, arm: Row) -> Meth
     name = arm["method"]
     finals = named_rows(
         connection,
-        "SELECT r.*, e.gpu FROM finals f JOIN runs r USING (run_id) LEFT JOIN environments e USING (run_id) "
+        "SELECT r.*, e.gpu FROM finals f LEFT JOIN runs r USING (run_id) LEFT JOIN environments e USING (run_id) "
         "WHERE f.sweep = ? AND f.method = ? ORDER BY f.position",
         sweep,
         name,
@@ -141,13 +143,28 @@ def _method(connection: duckdb.DuckDBPyConnection, sweep: str, arm: Row) -> Meth
         seeds=[row["seed"] for row in done],
         scores=_scores(connection, sweep, name, [row["seed"] for row in done]),
         curve=curve,
-        trials=trials,
+        trials=_one_a_number(trials),
         failures=[{key: row[key] for key in ("run_id", "failure", "failure_message")} for row in lost],
         planned_finals=len(finals),
         stages=stages if len(stages) > 1 else [],
         retention=retention,
         search={row["name"]: row for row in search},
     )
+
+
+_COSTS = ("device_seconds", "flops", "generated_tokens")
+
+
+def _one_a_number(rows: list[Row]) -> list[Row]:
+    """Trials from rows that are one a trial and run, in the order of their numbers."""
+    trials: dict[int, Row] = {}
+    counted: set[str] = set()
+    for row in rows:
+        trial = trials.setdefault(row["number"], {**row, **dict.fromkeys(_COSTS, 0.0)})
+        if row["run_id"] not in counted:
+            counted.add(row["run_id"])
+            trial |= {key: trial[key] + (row[key] or 0.0) for key in _COSTS}
+    return list(trials.values())
 
 
 def _scores(connection: duckdb.DuckDBPyConnection, sweep: str, method: str, seeds: list[int]) -> Matrix:

@@ -9,8 +9,8 @@ _NAMED = 4
 """Methods that the first sentence names among those tied with the best."""
 
 
-def verdict(comparison: Comparison) -> list[str]:
-    """One to four sentences; the first is the answer."""
+def verdict(comparison: Comparison, split: str = "test") -> list[str]:
+    """One to five sentences; the first is the answer. `split` is what the final runs are scored on."""
     ranked = [one for one in comparison.standings if one.rank is not None]
     if not comparison.standings:
         return ["No final run has finished, so there is nothing to compare yet."]
@@ -19,11 +19,15 @@ def verdict(comparison: Comparison) -> list[str]:
             f"No ranking: it takes {SEEDS_TO_RANK} finished seeds of two methods or more, and "
             f"{_listed([f'{one.method.name} has {len(one.method.seeds)}' for one in comparison.standings])}."
         ]
-    sentences = [_leader(ranked, comparison), *_base(ranked)]
+    sentences = [_leader(ranked, comparison)]
+    if split != "test":
+        sentences.append(f"All this is on {split}, where settings are chosen: it is no result.")
+    sentences += _base(ranked)
     if comparison.detectable is not None:
         sentences.append(
             f"With these seeds and questions a true difference of {points(comparison.detectable)} points between two "
-            "methods would be found in 4 of 5 such comparisons; smaller ones mostly would not."
+            f"methods would be found in 4 of 5 such comparisons{_adjusted(comparison.pairs)}; smaller ones mostly "
+            "would not."
         )
     return sentences
 
@@ -32,7 +36,15 @@ def _leader(ranked: list[Standing], comparison: Comparison) -> str:
     first, *rest = ranked
     name = first.method.name
     head = f"{name} has the highest accuracy, {interval(first.accuracy)}"
+    if any(one.accuracy.mean > first.accuracy.mean for one in rest):
+        seeds = len(comparison.common)
+        head = f"On the {seeds} seeds that all have, {name} has the highest accuracy; on all of its own it has "
+        head += interval(first.accuracy)
     contrasts = [c for one in rest if (c := comparison.contrast(name, one.method.name)) is not None]
+    behind = [c for c in contrasts if not c.tied and c.difference.mean < 0]
+    if behind:
+        more = [f"{c.second} ({interval(c.difference)} points)" for c in behind]
+        return f"{head}; on the seeds that both have it is behind {_listed(more)}."
     ties = [f"{c.second} (difference {interval(c.difference)} points)" for c in contrasts if c.tied]
     if ties:
         more = [f"{len(ties) - _NAMED} others"] if len(ties) > _NAMED + 1 else []
@@ -42,6 +54,10 @@ def _leader(ranked: list[Standing], comparison: Comparison) -> str:
         f"{head}, ahead of every other method; the next is {contrasts[0].second}, "
         f"{interval(contrasts[0].difference)} points behind."
     )
+
+
+def _adjusted(pairs: int) -> str:
+    return f", the adjustment for {pairs} pairs included" if pairs > 1 else ""
 
 
 def _base(ranked: list[Standing]) -> list[str]:

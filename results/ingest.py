@@ -24,7 +24,7 @@ from harness.record import RunDirectory
 from results.database import connect, prepare
 from results.literature import read_papers, read_reported
 from results.rows import content_hash, preference_row, run_rows, sweep_rows
-from results.seen import content_of, forget, read_one, read_seen, roots, scan, write_seen
+from results.seen import content_of, forget, forget_one, read_one, read_seen, roots, scan, write_seen
 
 if TYPE_CHECKING:
     import duckdb
@@ -68,21 +68,29 @@ def ingest(runs: Path, database: Path, rebuild: bool = False) -> IngestSummary:
 
 
 def _ingest_runs(connection: duckdb.DuckDBPyConnection, runs: Path, root: str) -> IngestSummary:
-    known = dict(connection.execute("SELECT run_id, content_hash FROM runs").fetchall())
+    rows = connection.execute("SELECT run_id, content_hash, folder FROM runs").fetchall()
+    known = {run_id: (content, folder) for run_id, content, folder in rows}
+    places: dict[str, str] = {}
     seen = {folder: told for folder, told in read_seen(connection, root).items() if folder.count("/") == _DEPTH}
     new = updated = unchanged = failed = 0
     batch = _Batch(connection, runs, root)
     for folder, fingerprint in scan(runs):
         before = seen.pop(folder, None)
+        name = folder.rpartition("/")[2]
+        if name in places:
+            raise UserError(f"{places[name]} and {folder} below {runs} are one run: move one of them away.")
+        places[name] = folder
         if fingerprint is not None and before == fingerprint:
             unchanged += 1
             continue
         directory = RunDirectory(runs / folder)
         run_id = directory.read_spec().run_id
+        if run_id != name:
+            raise UserError(f"{runs / folder} holds the run {run_id}: move the copy away, or give it that name again.")
         content = content_hash(directory)
         failed += directory.status() == "failed"
         batch.fingerprints[folder] = fingerprint or ""
-        if known.get(run_id) == content:
+        if known.get(run_id) == (content, folder):
             unchanged += 1
             continue
         updated += run_id in known
@@ -141,7 +149,11 @@ def _ingest_sweeps(connection: duckdb.DuckDBPyConnection, runs: Path, root: str)
     before = {folder for folder in read_seen(connection, root) if folder.startswith("sweeps/")}
     found = [sweep_rows(path.parent, runs) for path in paths]
     names = {rows["sweeps"][0]["sweep"] for rows in found}
-    _delete(connection, _SWEEP_TABLES, "sweep", names | forget(connection, root, before))
+    gone = {folder.rpartition("/")[2] for folder in before} - names
+    if gone:
+        forget_one(connection, "sweeps", root)  # what another root has by these names is read again from there
+    forget(connection, root, before)
+    _delete(connection, _SWEEP_TABLES, "sweep", names | gone)
     for rows in found:
         for table, some in rows.items():
             _insert(connection, table, some)

@@ -62,8 +62,8 @@ def run_rows(directory: RunDirectory, runs: Path, content: str) -> Rows:
         row |= {"failure": failure.failure, "failure_phase": failure.phase, "failure_message": failure.message}
     _add_events(directory, spec.run_id, found)
     if status != "done":
-        last = found["curve"][-1:] + found["metrics"][-1:]
-        row |= {key: last[0][key] for key in ("device_seconds", "generated_tokens", "trained_tokens", "flops") if last}
+        last = max(found["curve"][-1:] + found["metrics"][-1:], key=lambda one: one["device_seconds"], default={})
+        row |= {key: last[key] for key in ("device_seconds", "generated_tokens", "trained_tokens", "flops") if last}
     if directory.environment.exists():
         found["environments"].append(_environment(json.loads(directory.environment.read_text()), spec.run_id))
     return found

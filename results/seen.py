@@ -68,6 +68,11 @@ def forget(connection: duckdb.DuckDBPyConnection, root: str, folders: Collection
     return {folder.rpartition("/")[2] for folder in folders} - left
 
 
+def forget_one(connection: duckdb.DuckDBPyConnection, folder: str, but: str) -> None:
+    """Forget one folder of every root `but` this one."""
+    connection.execute("DELETE FROM ingested WHERE folder = ? AND root <> ?", [folder, but])
+
+
 def roots(connection: duckdb.DuckDBPyConnection) -> list[str]:
     """Every folder of runs that the database was made from."""
     _prepare(connection)

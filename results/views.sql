@@ -17,10 +17,16 @@ GROUP BY ALL;
 
 -- What finding the settings cost, trials that were pruned or failed included.
 CREATE OR REPLACE VIEW tuning_cost AS
-SELECT t.sweep, t.method, count(*) AS trials, count(*) FILTER (t.state = 'pruned') AS pruned,
-       count(*) FILTER (t.state = 'failed') AS failed, max(t.value) AS best_value,
-       sum(r.device_seconds) AS device_seconds, sum(r.flops) AS flops, sum(r.generated_tokens) AS generated_tokens
-FROM trials t LEFT JOIN runs r USING (run_id) GROUP BY ALL ORDER BY t.sweep, t.method;
+SELECT t.sweep, t.method, count(DISTINCT t.number) AS trials,
+       count(DISTINCT t.number) FILTER (t.state = 'pruned') AS pruned,
+       count(DISTINCT t.number) FILTER (t.state = 'failed') AS failed, max(t.value) AS best_value,
+       any_value(c.device_seconds) AS device_seconds, any_value(c.flops) AS flops,
+       any_value(c.generated_tokens) AS generated_tokens
+FROM trials t LEFT JOIN (
+    SELECT d.sweep, d.method, sum(r.device_seconds) AS device_seconds, sum(r.flops) AS flops,
+           sum(r.generated_tokens) AS generated_tokens
+    FROM (SELECT DISTINCT sweep, method, run_id FROM trials) d JOIN runs r USING (run_id) GROUP BY d.sweep, d.method
+) c USING (sweep, method) GROUP BY t.sweep, t.method ORDER BY t.sweep, t.method;
 
 -- Methods that no other method beats at equal or lower cost in operations.
 CREATE OR REPLACE VIEW pareto AS

@@ -33,6 +33,43 @@ def test_one_leader_is_called_ahead() -> None:
     assert verdict(found)[0].startswith("a has the highest accuracy") and "ahead of every other" in verdict(found)[0]
 
 
+def of_seeds(one: MethodData, *seeds: int) -> MethodData:
+    """The method with only these of its seeds finished."""
+    rows = [one.seeds.index(seed) for seed in seeds]
+    return MethodData(
+        one.name, None, [one.runs[row] for row in rows], list(seeds), one.scores[rows], [], [], [], one.planned_finals
+    )
+
+
+def test_methods_are_ordered_on_the_seeds_that_all_have() -> None:
+    """`many` had two lucky seeds more, which say nothing against `few`: there it was surely behind."""
+    many, few = method("many", 0.5, seeds=5, seed=2), method("few", 0.5, seeds=5, seed=2)
+    many.scores[3:, :] = 1
+    few.scores[:, :30] = 1
+    found = compare(data(method("base", 0.1, seeds=5, seed=1), many, of_seeds(few, 0, 1, 2)))
+    assert [(one.method.name, one.rank) for one in found.standings] == [("few", 1), ("many", 2), ("base", 3)]
+    assert found.standings[0].accuracy.mean < found.standings[1].accuracy.mean and found.common == [0, 1, 2]
+    assert verdict(found)[0].startswith("On the 3 seeds that all have, few has the highest accuracy; on all of its own")
+
+
+def test_what_shares_fewer_than_three_seeds_is_not_compared() -> None:
+    all_five = method("a", 0.5, seeds=5, seed=2), method("base", 0.1, seeds=5, seed=1)
+    for seeds in ((4,), (4, 5), (5, 6, 7)):
+        apart = method("apart", 0.9, seeds=8, seed=3)
+        found = compare(data(*all_five, of_seeds(apart, *seeds)))
+        assert [(one.method.name, one.rank) for one in found.standings] == [("a", 1), ("base", 2), ("apart", None)]
+        assert found.contrast("a", "apart") is None
+
+
+def test_what_would_be_found_counts_the_adjustment_for_all_pairs() -> None:
+    """One pair is one test; among 36 pairs the same difference has to pass Holm's first step."""
+    two = compare(data(*(method(str(n), 0.5, seed=n) for n in range(2))))
+    nine = compare(data(*(method(str(n), 0.5, seed=n) for n in range(9))))
+    assert two.detectable is not None and nine.detectable is not None
+    assert (two.pairs, nine.pairs) == (1, 36) and nine.detectable > 1.5 * two.detectable
+    assert "adjustment" not in verdict(two)[-1] and "the adjustment for 36 pairs included" in verdict(nine)[-1]
+
+
 def test_a_contrast_turned_round_has_the_other_sign() -> None:
     found = compare(data(method("a", 0.8, seed=2), method("b", 0.5, seed=3)))
     one, other = found.contrast("a", "b"), found.contrast("b", "a")
@@ -46,6 +83,12 @@ def test_fewer_than_three_seeds_have_a_row_and_no_rank() -> None:
     assert {one.method.name: one.rank for one in found.standings} == {"a": None, "b": 1, "base": 2}
     lonely = compare(data(method("a", 0.9, seeds=1), method("b", 0.5, seeds=2)))
     assert verdict(lonely)[0].startswith("No ranking")
+
+
+def test_figures_on_val_are_no_result() -> None:
+    found = compare(data(method("base", 0.1, seed=1), method("a", 0.8, seed=2), method("b", 0.5, seed=3)))
+    assert verdict(found, "val")[1] == "All this is on val, where settings are chosen: it is no result."
+    assert not any("val" in sentence for sentence in verdict(found))
 
 
 def test_worse_than_base_is_said() -> None:

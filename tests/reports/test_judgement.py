@@ -69,6 +69,14 @@ def test_a_clear_and_fair_contrast_is_a_verdict() -> None:
     assert one(judge(below, [sweep(GOOD, BAD)])).verdict == "supported"
 
 
+def test_what_was_tuned_less_than_its_rival_is_not_refuted() -> None:
+    """It might have lost for that; where it wins all the same, that is only the stronger."""
+    untuned, rival = arm("es", 0.4, trials=0), arm("grpo", 0.6, trials=12)
+    found = one(judge(claim(), [sweep(untuned, rival)]))
+    assert found.verdict == "not comparable" and found.findings[0].broken == ("0 trials of es, 12 of grpo",)
+    assert one(judge(claim(), [sweep(arm("es", 0.8, trials=0), rival)])).verdict == "supported"
+
+
 def short(seeds: int) -> tuple[MethodData, MethodData]:
     return arm("es", 0.6, seeds), arm("grpo", 0.4, seeds)
 

@@ -27,7 +27,7 @@ def test_the_figure_names_who_is_on_the_front_and_leaves_out_what_was_not_measur
         method = MethodData(name, None, runs, [1], np.ones((1, 1)), [], [], [], 1)
         return Standing(method, Estimate(accuracy, 0, 1, 1, 1), None, False, None)
 
-    found = Comparison([standing("a", 1e12, 0.4), standing("b", 2e12, 0.3), standing("c", 1e11, 0.1)], [], None)
+    found = Comparison([standing("a", 1e12, 0.4), standing("b", 2e12, 0.3), standing("c", 1e11, 0.1)], [], None, 0, [])
     figure = pareto_figure(found, looks_of(["a", "b", "c"]), ("flops", "accuracy"))
     assert figure is not None and figure.key == "pareto-flops-accuracy"
     assert "On the front: a, c. a 40.0% at 1T; b 30.0% at 2T" in figure.text

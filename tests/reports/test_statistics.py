@@ -101,6 +101,23 @@ def test_holm_is_the_step_down_rule() -> None:
     assert holm([]) == []
 
 
+def test_seeds_that_agree_by_chance_are_not_certain() -> None:
+    """One right answer more on every seed, on another question each time: not the same as one that all seeds have."""
+    by_chance, all_agree = np.zeros((3, 20)), np.zeros((3, 20))
+    by_chance[[0, 1, 2], [4, 9, 15]] = 1
+    all_agree[:, 4] = 1
+    assert estimate(by_chance).mean == estimate(all_agree).mean
+    assert estimate(by_chance).low < 0 < estimate(by_chance).p and estimate(by_chance).p > 0.05
+    assert estimate(all_agree).p > 0.05
+    draws = np.random.default_rng(0).random((4000, 3, 100))
+    found = [estimate((one < 0.02).astype(float) - (one > 0.98)).p for one in draws]
+    assert np.mean(np.array(found) < 0.05) < 0.06 and np.mean(np.array(found) < 0.05 / 300) < 0.001
+
+
+def test_a_difference_on_every_item_is_as_sure_as_a_sign_test() -> None:
+    assert [estimate(np.ones((3, items))).p for items in (2, 5, 11)] == [0.5, 0.0625, 2.0**-10]
+
+
 def test_the_detectable_difference_is_found_in_four_of_five() -> None:
     rng = np.random.default_rng(4)
     expected = np.median([estimate(rng.normal(0, 0.1, (1, 20))).detectable for _ in range(500)])

@@ -12,6 +12,7 @@ import pytest
 from harness.errors import UserError
 from harness.record import all_runs
 from reports.build import write_report
+from reports.sweep_data import read_sweep_data
 from results.database import connect, query
 from results.ingest import ingest
 
@@ -96,6 +97,95 @@ def test_a_rebuilt_database_makes_the_same_report_to_the_byte(swept: Path, datab
     second = write_report(database, "small", tmp_path / "second")
     assert first.html.read_bytes() == second.html.read_bytes()
     assert first.markdown.read_bytes() == second.markdown.read_bytes()
+
+
+def test_a_copy_of_a_run_is_named_and_a_moved_one_is_found_again(swept: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(swept, runs)
+    database, one = tmp_path / "b.duckdb", all_runs(runs)[0].path
+    for copy in (one.with_name(f"{one.name}-copy"), one.parent.with_name("another") / one.name):
+        shutil.copytree(one, copy)
+        with pytest.raises(UserError, match=r"move (one of them|the copy) away"):
+            ingest(runs, database)
+        shutil.rmtree(copy)
+    ingest(runs, database)
+    one.parent.rename(one.parent.with_name("moved"))
+    summary = ingest(runs, database)
+    assert summary.new == summary.removed == 0 and summary.updated > 0
+    _, ((folder,),) = query(database, f"SELECT folder FROM runs WHERE run_id = '{one.name}'")
+    assert folder.split("/")[1:] == ["moved", one.name]
+
+
+def test_a_sweep_of_another_root_takes_the_place_of_one_that_is_gone(swept: Path, tmp_path: Path) -> None:
+    """The same name in two roots: what was ingested last counts, and when it is gone the other one does again."""
+    other, database = tmp_path / "other", tmp_path / "b.duckdb"
+    shutil.copytree(swept, other)
+    record = other / "sweeps" / "small" / "sweep.json"
+    told = json.loads(record.read_text())
+    record.write_text(json.dumps({**told, "arms": told["arms"][:1]}))
+    arms = "SELECT count(*) FROM arms WHERE sweep = 'small'"
+    for root, expected in ((swept, 3), (other, 1)):
+        ingest(root, database)
+        assert query(database, arms)[1] == [(expected,)]
+    shutil.rmtree(record.parent)
+    ingest(other, database)
+    assert query(database, arms)[1] == [(0,)]
+    ingest(swept, database)
+    assert query(database, arms)[1] == [(3,)]
+
+
+def test_a_failed_run_cost_what_it_had_spent_when_it_failed(swept: Path, tmp_path: Path) -> None:
+    """Not what it had spent at the last point of its curve, which may be the first."""
+    runs = tmp_path / "runs"
+    shutil.copytree(swept, runs)
+    directory = next(one for one in all_runs(runs) if one.read_spec().method.name == "sft")
+    spent = directory.read_result().meters
+    directory.result.unlink()
+    failure = {"phase": "stage 0", "failure": "nan", "message": "nan", "traceback": None, "at": 0.0}
+    directory.error.write_text(json.dumps(failure))
+    events = [json.loads(line) for line in directory.events.read_text().splitlines()]
+    begin = [one for one in events if one["kind"] != "curve"]
+    curve = [one for one in events if one["kind"] == "curve"][:1]
+    assert curve
+    directory.events.write_text("".join(json.dumps(one) + "\n" for one in curve + begin))
+    ingest(runs, tmp_path / "b.duckdb")
+    _, ((flops, status),) = query(
+        tmp_path / "b.duckdb", f"SELECT flops, status FROM runs WHERE run_id = '{directory.path.name}'"
+    )
+    assert status == "failed" and flops == pytest.approx(spent.flops, rel=0.3) and flops > 0
+
+
+def test_trials_are_counted_once_and_their_runs_too(swept: Path, database: Path) -> None:
+    """A trial that is scored on two seeds has two rows, and two trials with the same settings share a run."""
+    before = read_sweep_data(database, "small")
+    (sft,) = (one for one in before.methods if one.name == "sft")
+    assert [trial["number"] for trial in sft.trials] == [0, 1]
+    connection = duckdb.connect(str(database))
+    first, second = (trial["run_id"] for trial in sft.trials)
+    more = "INSERT INTO trials SELECT * REPLACE ({} AS run_id, {} AS number) FROM trials WHERE run_id = '{}'"
+    connection.execute(more.format(f"'{second}'", 0, first))
+    connection.execute(more.format(f"'{first}'", 2, first))
+    connection.close()
+    (again,) = (one for one in read_sweep_data(database, "small").methods if one.name == "sft")
+    assert [trial["number"] for trial in again.trials] == [0, 1, 2]
+    costs = [[sum(trial[key] for trial in one.trials) for key in ("flops", "device_seconds")] for one in (sft, again)]
+    assert costs[0] == pytest.approx(costs[1])
+    _, rows = query(database, "SELECT trials, flops FROM tuning_cost WHERE method = 'sft'")
+    assert rows == [(3, pytest.approx(costs[0][0]))]
+
+
+def test_a_final_run_without_a_directory_is_missing(swept: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(swept, runs)
+    database = tmp_path / "b.duckdb"
+    finals = [one for one in all_runs(runs) if one.read_spec().evaluation.split == "test"]
+    for directory in [one for one in finals if one.read_spec().method.name == "sft"][:2]:
+        shutil.rmtree(directory.path)
+    ingest(runs, database)
+    (sft,) = (one for one in read_sweep_data(database, "small").methods if one.name == "sft")
+    assert (len(sft.runs), sft.planned_finals) == (1, 3)
+    written = write_report(database, "small", tmp_path / "out")
+    assert "2 of 3 final runs have not finished" in written.markdown.read_text()
 
 
 def test_a_changed_run_is_taken_up_again(swept: Path, tmp_path: Path) -> None:
