@@ -17,7 +17,7 @@ import torch
 from transformers import TrainerCallback
 
 from harness.contracts import Train
-from harness.errors import BudgetSpent
+from harness.errors import BudgetSpent, UserError
 from harness.micro_batches import MicroBatches
 from harness.moments import Moments
 
@@ -33,6 +33,12 @@ def trainer_arguments(stage: StageContext, batch_size: int) -> dict[str, Any]:
     Everything that the harness does itself is switched off, accumulation too: `batch_size` is the whole update's.
     """
     options = stage.training
+    part = stage.parameterisation
+    if options.gradient_checkpointing and part is not None and not getattr(part, "recomputes", True):
+        raise UserError(
+            f"gradient_checkpointing refused: {part.name} cannot be computed again in the backward "
+            "pass; use accumulation, which needs less memory too."
+        )
     on_cpu = stage.policy.model.device.type == "cpu"
     return {
         "output_dir": str(stage.folder),
@@ -60,6 +66,7 @@ def trainer_arguments(stage: StageContext, batch_size: int) -> dict[str, Any]:
 def run_gradient(stage: StageContext, train: Train) -> None:
     """Train until the budget is spent. Raises FloatingPointError on a NaN loss, Pruned when the sweep says so."""
     trainer = train.objective.trainer(stage, train.optimiser)  # type: ignore[attr-defined]
+    complete_reference(stage.policy.model)
     if stage.exhausted():
         return
     driver = _Driver(stage, train.parameterisation)
@@ -74,6 +81,20 @@ def run_gradient(stage: StageContext, train: Train) -> None:
         trainer.train(resume_from_checkpoint=resume)
     if stage.keep_moments:
         stage.policy.moments = Moments.of(stage.policy, trainer.optimizer)
+
+
+def complete_reference(model: Any) -> None:
+    """Give the adapter `ref`, where TRL has made one to be the start policy, all that `default` starts with.
+
+    TRL copies what has `.default.` in its name, and so leaves out what a tuner keeps in a dict by adapter.
+    """
+    if "ref" not in getattr(model, "peft_config", {}):
+        return
+    tensors = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            if name.endswith(".default"):
+                tensors[f"{name.removesuffix('default')}ref"].copy_(tensor)
 
 
 class _Driver(TrainerCallback):

@@ -57,7 +57,7 @@ class DocumentShape:
 class DocumentNetwork(nn.Module):
     """Activations [chunks, states, tokens, width] and mask [chunks, tokens] to factors, a row a chunk."""
 
-    vectors = ("scale_down", "scale_up", "constant_down", "constant_up")
+    no_matrices = ("scale_down", "scale_up", "constant_down", "constant_up")
     """Parameters that multiply nothing as matrices do (`methods.optimisers.muon`)."""
 
     def __init__(self, shape: DocumentShape) -> None:
@@ -118,7 +118,7 @@ class DocumentNetwork(nn.Module):
 class LayerMLP(nn.Module):
     """x + norm(W2 silu(W1 norm(x))) over [rows, layers, ..., latent], weights a layer, norms shared."""
 
-    vectors = ("first_bias", "second_bias")
+    no_matrices = ("first_bias", "second_bias")
 
     def __init__(self, layers: int, latent: int) -> None:
         super().__init__()

@@ -61,7 +61,7 @@ class CrossAttention(nn.Module):
 class Perceiver(nn.Module):
     """Activations [rows, tokens, width] and their mask to `queries` vectors a row, [rows, queries, latent]."""
 
-    vectors = ("latents", "queries")
+    no_matrices = ("latents", "queries")
 
     def __init__(self, width: int, latent: int, latents: int, queries: int, blocks: int, heads: int) -> None:
         """`heads` are those of keys and values; `latent` is their number times their width."""

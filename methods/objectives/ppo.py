@@ -109,8 +109,10 @@ class _PPO:
         self.sampler = Sampler(stage, items, settings.reward.scorer(stage), settings.samples, settings.temperature)
         model = stage.policy.model
         self.value = ValueHead(model.config.get_text_config().hidden_size, model.device)
-        apart = settings.beta > 0 and stage.policy.kind == "full"  # with an adapter, the start policy is without it
+        apart = settings.beta > 0 and stage.policy.kind == "full"
         self.reference = stage.reference() if apart else None
+        self.start = {} if apart else {name: one.detach().clone() for name, one in stage.policy.tensors().items()}
+        """What an adapter begins with: not always nothing, as a prefix or a generated LoRA shows."""
 
     def collect(self, batch: int) -> tuple[Rows, dict[str, float]]:
         import torch
@@ -183,10 +185,11 @@ class _PPO:
     def reference_logprobs(self, rows: Rows) -> torch.Tensor:
         """Log-probabilities [rows, completion tokens] under the start policy."""
         from methods.online.forward import forward
+        from methods.online.start import put_in
 
         if self.reference is not None:
             return forward(self.reference, rows, self.settings.temperature).logprobs
-        with self.stage.policy.model.disable_adapter():
+        with put_in(self.stage.policy.tensors(), self.start):
             return forward(self.stage.policy.model, rows, self.settings.temperature).logprobs
 
     def remember(self) -> dict[str, float]:

@@ -44,9 +44,10 @@ class AdamW:
 def over_the_budget(stage: StageContext, built: Any, schedule: Literal["constant", "linear"]) -> Any:
     """The learning-rate schedule of every gradient optimiser: the method's, unless the stage's options say another.
 
-    With s the share of the stage's part of the budget that is used and t the 0-based step: min(1, (t + 1) / warmup)
-    times 1 (`constant`), 1 - s (`linear`) or (1 + cos(pi s)) / 2 (`cosine`; Loshchilov & Hutter 2017, arXiv 1608.03983,
-    without restarts).
+    With s the share of the stage's part of the budget that is used when the rate is set and t the 0-based step:
+    min(1, (t + 1) / warmup) times 1 (`constant`), 1 - s (`linear`) or (1 + cos(pi s)) / 2 (`cosine`; Loshchilov &
+    Hutter 2017, arXiv 1608.03983, without restarts). Steps are counted after that: an update under a budget of steps
+    has the s of the update before.
     """
     import torch
 

@@ -86,6 +86,11 @@ class EvolutionStrategy:
             from methods.optimisers.sigma_probe import probed_sigma
 
             sigma = probed_sigma(self, stage, objective, master)
+            if self.alpha * sigma / self.sigma * self.anchor > 1.0:
+                raise UserError(
+                    f"The probe found sigma {sigma:g}, with which alpha times anchor is above 1 and the decay would "
+                    f"overshoot: lower anchor (now {self.anchor:g}) or alpha (now {self.alpha:g} at {self.sigma:g})."
+                )
         keep_replay(stage.run.directory.replay, stage.index, stage.step)
         alpha, before = self.alpha * sigma / self.sigma, fingerprint(master)
         while not stage.exhausted():

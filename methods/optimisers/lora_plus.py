@@ -1,7 +1,7 @@
 """LoRA+: AdamW with a learning rate for B that is `ratio` times the one for A (Hayou et al. 2024).
 
 arXiv 2402.12354, section 4: 16 is the ratio they recommend (section 5), with a learning rate somewhat below LoRA's own.
-PEFT's `create_loraplus_optimizer` sorts the tensors. Named alone (`lora-plus+sft`) it moves a LoRA.
+Whatever is no B, DoRA's magnitudes too, learns as A does. Named alone (`lora-plus+sft`) it moves a LoRA.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ class LoraPlus:
     def create(self, stage: StageContext) -> tuple[Any, Any]:
         """The torch optimiser and its schedule; UserError where there is no B."""
         import torch
-        from peft.optimizers import create_loraplus_optimizer
 
-        if not any("lora_B" in name for name in stage.policy.tensors()):
+        tensors = stage.policy.tensors()
+        slow, fast = ([one for name, one in tensors.items() if ("lora_B" in name) == is_b] for is_b in (False, True))
+        if not fast:
             raise UserError("lora-plus needs LoRA's factors A and B: use lora+lora-plus.")
-        built = create_loraplus_optimizer(
-            stage.policy.model, torch.optim.AdamW, lr=self.learning_rate, loraplus_lr_ratio=self.ratio,
-            betas=(0.9, 0.99), weight_decay=0.0,
-        )  # fmt: skip
-        built.param_groups = [group for group in built.param_groups if group["params"]]
+        groups = [{"params": slow}, {"params": fast, "lr": self.ratio * self.learning_rate}]
+        built = torch.optim.AdamW(
+            [group for group in groups if group["params"]], lr=self.learning_rate, betas=(0.9, 0.99), weight_decay=0.0
+        )
         return built, over_the_budget(stage, built, self.schedule)
 
     def describe(self) -> dict[str, Any]:
         return {"learning_rate": self.learning_rate, "schedule": self.schedule, "ratio": self.ratio}
 
 
-@optimiser("lora-plus", version=1, source="Hayou et al. 2024, arXiv 2402.12354, section 4", companion="lora")
+@optimiser("lora-plus", version=2, source="Hayou et al. 2024, arXiv 2402.12354, section 4", companion="lora")
 def lora_plus(learning_rate: float, schedule: Literal["constant", "linear"], ratio: Ratio = 16.0) -> LoraPlus:
     """LoRA's B learns faster than its A."""
     return LoraPlus(learning_rate, schedule, ratio)

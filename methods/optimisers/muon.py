@@ -5,7 +5,7 @@ by five steps of Newton-Schulz, x -> a x + (b x x^T + c (x x^T)^2) x. The update
 0.2 sqrt(max(n, m)), so that an entry moves about as far as under AdamW and one learning rate serves both (Liu et al.
 2025, arXiv 2502.16982, section 2.2, equation 4). Weight decay is 0, as with every optimiser here. Tensors of more than
 two axes are stacks of matrices. Embeddings, the output head, biases, gains, what has a side of
-1, and what a module names in `vectors` are no matrices.
+1, and what a module names in `no_matrices` are none.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def matrices(model: Any) -> Iterator[str]:
     apart = {
         f"{path}.{name}".lstrip(".")
         for path, module in model.named_modules()
-        for name in getattr(module, "vectors", ())
+        for name in getattr(module, "no_matrices", ())
     }
     for path, module in model.named_modules():
         if isinstance(module, nn.Embedding) or module is head:

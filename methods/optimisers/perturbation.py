@@ -60,12 +60,14 @@ class Perturbation:
         return math.ceil(sum(elements) * dtype.itemsize)
 
     def members(self, master: Mapping[str, torch.Tensor], sigma: float, group: Sequence[int], like: Mapping) -> Members:
-        """theta + sigma * eps_n for the members of `group` (whole pairs), in device and precision of `like`."""
+        """theta + sigma * eps_n for the members of `group`, whole pairs or one member, in device and precision of
+        `like`."""
+        alone = -1.0 if self.mirrored and len(group) == 1 and group[0] % 2 else 1.0  # by itself it has no pair's sign
         own: Members = {}
         for name, tensor in master.items():
             if self.is_low_rank(name):
                 ups, downs = zip(*(self.thin(f, name, tensor.device) for f in self._factors_of(group)), strict=True)
-                up = torch.stack(ups) * (sigma / math.sqrt(self.rank))
+                up = torch.stack(ups) * (alone * sigma / math.sqrt(self.rank))
                 own[name] = LowRank(
                     torch.stack(downs).transpose(1, 2).contiguous().to(like[name].dtype), up.to(like[name].dtype)
                 )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -38,6 +38,8 @@ class Mixed(Tuner):
     """A tuner of our own, registered with PEFT when it is used."""
 
     module: str = ""
+    recomputes: ClassVar[bool] = False
+    """What its layers add depends on gates that are known only while their block runs forward the first time."""
 
     def configuration(self, model: Any) -> Any:
         importlib.import_module(self.module)

@@ -89,7 +89,7 @@ def _digests(adapters: str = "", **_: Any) -> dict[str, str]:
 
 @parameterisation(
     "mole",
-    version=1,
+    version=2,
     source="Wu et al. 2024, arXiv 2404.13628, section 3.2",
     scales=_SCALES,
     tuner="methods.tuners.mole",

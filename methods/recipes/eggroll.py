@@ -27,7 +27,7 @@ from methods.settings import (
 )
 
 
-@method("eggroll", version=1, source="Sarkar et al. 2025, arXiv 2511.16652, section 3 and LLM experiments")
+@method("eggroll", version=2, source="Sarkar et al. 2025, arXiv 2511.16652, section 3 and LLM experiments")
 def eggroll(
     sigma: Sigma = 7e-4,
     step_ratio: EggrollStepRatio = 2.0,

@@ -31,7 +31,7 @@ from methods.settings import (
 
 
 @method(
-    "ppo", version=1, source="Schulman et al. 2017, arXiv 1707.06347, section 5; Ouyang et al. 2022, arXiv 2203.02155"
+    "ppo", version=2, source="Schulman et al. 2017, arXiv 1707.06347, section 5; Ouyang et al. 2022, arXiv 2203.02155"
 )
 def ppo(
     learning_rate: LearningRate = 1e-6,

@@ -72,6 +72,9 @@ class PromptExpert(nn.Module):
     Keys and values are the frozen layers' of the prompt vectors; keys have no position, queries have theirs.
     """
 
+    no_matrices = ("vectors",)
+    """They stand for embeddings (`methods.optimisers.muon`)."""
+
     def __init__(self, hidden: int, tokens: int, attention: nn.Module, config: Any) -> None:
         super().__init__()
         self.heads = int(config.num_attention_heads)

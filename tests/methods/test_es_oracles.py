@@ -271,6 +271,24 @@ def test_the_size_of_a_group_does_not_count(tiny: Tiny, monkeypatch: pytest.Monk
     assert len(set(ends)) == 1
 
 
+@pytest.mark.parametrize("rank", [1, 3])
+def test_a_mirrored_pair_of_low_rank_keeps_its_signs_one_by_one(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, rank: int
+) -> None:
+    """Where one member is all that fits, the mirror image is still one, and a step still moves the weights."""
+    ends, rewards = [], []
+    for size in (1, 2, 4):
+        monkeypatch.setattr(PopulationEngine, "group_size", lambda self, *_, size=size: size)
+        stage, reward = tiny(steps=2), Reward(of_text, 4)
+        before = digest_of(stage.policy.model.named_parameters())
+        evolution(sigma=0.1, alpha=0.1, population=4, kind="low-rank", rank=rank, mirrored=True).fit(stage, reward)
+        ends.append(digest_of(stage.policy.model.named_parameters()))
+        rewards.append(reward.scores)
+        assert ends[-1] != before
+    assert rewards[0] == rewards[1] == rewards[2]
+    assert len(set(ends)) == 1
+
+
 def _weights_of(stage: StageContext, strategy: EvolutionStrategy, member: int, name: str) -> torch.Tensor:
     tensor = stage.policy.tensors()[name].detach().float()
     return tensor + strategy.sigma * noise(stage, member, name, tensor.shape)

@@ -10,10 +10,14 @@ import pytest
 import torch
 
 from harness.adapters import open_adapter
+from harness.contracts import Resources
 from harness.models import load_model
 from harness.parts import load_parameterisation
 from harness.policy import Policy
+from harness.training import Training
+from harness.worker import FAILED, work
 from methods.tuners.experts import Router
+from tests.conftest import make_spec, place
 
 IDS = torch.arange(3, 35).view(2, 16)
 QUICK = {"rank": 2, "width": 4, "router_width": 2}
@@ -288,3 +292,12 @@ def test_equal_lora_experts_are_one_lora() -> None:
     x = torch.randn(3, 128)
     one = 2.0 * x @ layer.moe_down["default"][0].T @ layer.moe_up["default"][0].T
     torch.testing.assert_close(layer.added(x, "default"), one, rtol=1e-4, atol=1e-5)
+
+
+def test_what_cannot_be_computed_again_is_not(tmp_path: Path) -> None:
+    """Its gates are gone by the backward pass: refused before anything is trained."""
+    spec = make_spec("moa+sft", steps=1).model_copy(update={"training": Training(gradient_checkpointing=True)})
+    directory = place(spec, tmp_path)
+    assert work(directory.path, Resources()) == FAILED
+    failure = directory.read_failure()
+    assert failure.failure != "bug" and failure.message.startswith("gradient_checkpointing refused: moa cannot")

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from harness.adapters import open_adapter
+from harness.events import read_events
 from harness.lora_files import LoraAdapter, LowRank
 from harness.models import load_model
 from harness.parts import load_parameterisation
@@ -65,6 +66,14 @@ def test_only_gates_learn_and_the_result_reloads(adapters: str, tmp_path: Path) 
     for name, tensor in before.model.named_parameters():
         assert torch.equal(tensor, after[name]) == ("mole_router" not in name), name
     assert directory.read_result().weights_digest == Policy(model, before.tokenizer, before.start).digest()
+
+
+@pytest.mark.parametrize(("method", "distance"), [("dpo", "rewards/chosen"), ("ppo", "kl")])
+def test_the_reference_is_the_mixture_at_its_start(method: str, distance: str, adapters: str, tmp_path: Path) -> None:
+    """Not the base without the LoRAs: before anything has moved, nothing is away from it."""
+    run = run_to_end(make_spec(f"mole+{method}", adapters=adapters, steps=1), tmp_path / "runs")
+    (first,) = (event["values"] for event in read_events(run.events) if event["kind"] == "metrics")
+    assert first[distance] == pytest.approx(0.0, abs=1e-6)
 
 
 def test_content_and_not_place_is_the_identity(adapters: str, tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ import torch
 from harness.contracts import Resources
 from harness.errors import UserError
 from harness.models import load_model
+from harness.parts import load_parameterisation
 from harness.plan import refusal
+from harness.policy import Policy
 from harness.registry import find_method, load_method, load_task
 from harness.worker import DONE, work
 from methods.generators.document_generator import DocumentGenerator
@@ -120,13 +122,22 @@ def test_muon_knows_a_hypernetworks_matrices() -> None:
     assert all("norm" in name or "before" in name or "after" in name for name in left if ".weight" in name)
 
 
-def test_lora_plus_gives_b_its_own_rate(tmp_path: Path) -> None:
-    (stage,) = load_method("lora-plus+sft", ratio=8.0, learning_rate=1e-3, rank=2).stages
-    assert stage.optimiser.name == "lora-plus" and stage.parameterisation.name == "lora"
+def test_vectors_of_a_mixture_are_no_matrices_to_muon() -> None:
+    handle = load_model("lab")
+    policy = load_parameterisation("moa").attach(Policy(handle.model(), handle.tokenizer(), handle.path), 0)
+    prompts = [name for name in policy.tensors() if name.endswith("prompt.vectors")]
+    assert prompts and not set(prompts) & set(matrices(policy.model))
+    assert any("moa_mixture" in name for name in matrices(policy.model))
+
+
+@pytest.mark.parametrize("name", ["lora", "dora"])
+def test_lora_plus_gives_b_its_own_rate(name: str, tmp_path: Path) -> None:
+    """And nothing else, DoRA's magnitudes neither."""
+    (stage,) = load_method(f"{name}+lora-plus+sft", ratio=8.0, learning_rate=1e-3, rank=2).stages
+    assert stage.optimiser.name == "lora-plus" and stage.parameterisation.name == name
     from harness.context import StageContext
     from harness.events import EventLog
     from harness.meters import MeterBank
-    from harness.policy import Policy
     from harness.record import Meters
     from harness.run_context import RunContext
 

@@ -145,6 +145,13 @@ def test_the_probe_finds_a_sigma_at_which_some_answers_change(make_stage: Stages
     assert 1e-4 < found[0][0] < 1 and 1e-4 < found[1][0] < 1
 
 
+def test_what_the_probe_finds_may_not_overshoot_the_anchor(make_stage: Stages) -> None:
+    """alpha grows with sigma: what would be refused when it is asked for is refused when it is found."""
+    strategy = evolution(1e-5, 1e-5, 2, probe=True, anchor=1e4)
+    with pytest.raises(UserError, match="The probe found sigma .* lower anchor"):
+        strategy.fit(make_stage("es", steps=1), Scripted(float, 2))
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
