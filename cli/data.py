@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -25,8 +26,14 @@ def ingest(
     require_writable(database.parent, "--database")
     from results.ingest import ingest as bring_in
 
-    bring_in(runs, database, rebuild=rebuild)
+    say_damaged(bring_in(runs, database, rebuild=rebuild).damaged)
     console().print(f"{database} is up to date with {runs}.", highlight=False, soft_wrap=True)
+
+
+def say_damaged(found: Sequence[str]) -> None:
+    """What an ingest has left out, a line each."""
+    for sentence in found:
+        console().print(f"Left out: {sentence}", highlight=False, markup=False, soft_wrap=True)
 
 
 def query(

@@ -190,6 +190,7 @@ def _models(_: Path) -> Rows:
 
 def _sweeps(runs: Path) -> Rows:
     from cli.sweep_files import shipped_sweeps
+    from harness.errors import Damaged
     from sweeps.directory import all_sweeps
 
     rows: Rows = [
@@ -197,7 +198,13 @@ def _sweeps(runs: Path) -> Rows:
         for name, path in shipped_sweeps().items()
     ]
     for directory in all_sweeps(runs):
-        record = directory.read()
+        try:
+            record = directory.read()
+        except Damaged:
+            rows.append(
+                {"sweep": directory.path.name, "where": str(directory.path), "state": "damaged", "methods": None}
+            )
+            continue
         assert record is not None
         rows.append(
             {

@@ -8,11 +8,14 @@ import typer
 
 from cli.options import RUNS, Json, Runs
 from cli.output import show
-from harness.errors import UserError, unknown
+from harness.errors import Damaged, UserError
 
 
 def regrade(
-    run: Annotated[list[str] | None, typer.Argument(help="Runs by id; default: every finished run.")] = None,
+    run: Annotated[
+        list[str] | None,
+        typer.Argument(help="Identities of runs (or first digits), or directories; default: every finished run."),
+    ] = None,
     task: Annotated[str | None, typer.Option(help="Only runs of this task.")] = None,
     runs: Runs = RUNS,
     json: Json = False,
@@ -21,19 +24,30 @@ def regrade(
 
     Without names, runs that cannot be graded again are listed with the reason, and the others are graded.
     """
-    from harness.record import all_runs
+    from cli.export import find_run
+    from harness.record import RunDirectory, all_runs
+    from harness.registry import find_task
     from harness.regrade import regrade as grade_again
 
-    done = [one for one in all_runs(runs) if one.result.exists() and one.samples.exists()]
-    if task is not None:
-        done = [one for one in done if one.read_spec().task.name == task]
-    known = {one.read_spec().run_id: one for one in done}
-    missing = sorted(set(run or ()) - set(known))
-    if missing:
-        raise unknown(f"finished run in {runs}", missing[0], known, "beyondrl query 'SELECT run_id FROM runs'")
-    chosen = [known[name] for name in run] if run else list(done)
-    rows = []
     refused: list[str] = []
+    if task is not None:
+        find_task(task)
+    if run:
+        chosen = [RunDirectory(find_run(name, runs)) for name in run]
+        unfinished = next((one for one in chosen if not (one.result.exists() and one.samples.exists())), None)
+        if unfinished is not None:
+            raise UserError(f"The run {unfinished.path} is not finished, so it has no answers to grade again.")
+    else:
+        chosen = [one for one in all_runs(runs) if one.result.exists() and one.samples.exists()]
+    if task is not None:
+        named = []
+        for one in chosen:
+            try:
+                named += [one] if one.read_spec().task.name == task else []
+            except Damaged as error:
+                refused.append(str(error))
+        chosen = named
+    rows = []
     for one in chosen:
         try:
             found = grade_again(one)

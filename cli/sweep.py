@@ -93,6 +93,7 @@ def carry_out(
     from results.database import check
     from sweeps.controller import Controller
     from sweeps.directory import SweepDirectory
+    from sweeps.estimate.devices import described
     from sweeps.estimate.history import read_history
     from sweeps.estimate.record import keep_estimates
     from sweeps.estimate.table import estimate_table
@@ -101,6 +102,8 @@ def carry_out(
     from sweeps.progress import progress_for
     from sweeps.resolve import resolve
 
+    for text in devices:
+        described(text)  # one that cannot be read is said first of all
     executor = parsed.executor.open(parsed.resources.checked(), slots, places.runs)
     if not dry_run and not SweepDirectory.of(places.runs, parsed.name).path.exists():
         executor.prepare()  # never begun, so there are runs to do: what they need is loaded while the plan is made
@@ -171,12 +174,12 @@ def _load_report() -> None:
 
 
 def _report(places: Places, name: str) -> None:
-    from cli.data import say_where
+    from cli.data import say_damaged, say_where
     from reports.build import write_report
     from reports.leaderboard import leaderboard_text
     from results.ingest import ingest
 
-    ingest(places.runs, places.database)
+    say_damaged(ingest(places.runs, places.database).damaged)
     report = write_report(places.database, name, places.out)
     terminal = console()
     terminal.print(

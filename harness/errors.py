@@ -10,10 +10,20 @@ import errno
 import os
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class UserError(Exception):
     """One clear sentence for the person at the keyboard."""
+
+
+class Damaged(UserError):
+    """A file that was written whole can no longer be read: a full disk, a copy that was cut off."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"{path} is damaged ({why}): restore it, or delete {path.parent}, and what was in there is made again."
+        )
 
 
 class BudgetSpent(Exception):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness.engines.choice import unserved_part
-from harness.errors import UserError
+from harness.errors import Damaged, UserError
 from harness.generators import is_generator
 from harness.models import base_of
 from harness.record import RunDirectory
@@ -57,7 +57,20 @@ def exportable(run_directory: Path, out: Path) -> RunDirectory:
         )
     if out.exists() and any(out.iterdir()):
         raise UserError(f"{out} is not empty: choose another --out.")
+    for file in sorted(directory.model.glob("*.safetensors")):
+        _check_weights(file)
     return directory
+
+
+def _check_weights(file: Path) -> None:
+    """`Damaged` where a file of weights is cut off or is none; reads its header alone."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "pt"):
+            pass
+    except SafetensorError as error:
+        raise Damaged(file, str(error)) from None
 
 
 def _merge(directory: RunDirectory, target: Path) -> None:

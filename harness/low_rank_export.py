@@ -27,13 +27,16 @@ def export_low_rank(run_directory: Path, rank: int, out: Path) -> float:
         raise UserError("This run trained an adapter already: export it without --rank.")
     handle = load_model(directory.read_spec().model.name)
     base, final = handle.model(), dict(load_model(str(directory.model)).model().named_parameters())
-    moved = {name: final[name].double() - start.double() for name, start in base.named_parameters()}
+    moved = {name: final[name].detach().double() - start.detach().double() for name, start in base.named_parameters()}
     head = base.get_output_embeddings()
     layers = {
         name: moved.pop(f"{name}.weight")
         for name, module in base.named_modules()
         if isinstance(module, torch.nn.Linear) and module is not head and f"{name}.weight" in moved
     }
+    most = max(min(update.shape) for update in layers.values())
+    if rank > most:
+        raise UserError(f"--rank {rank} is more than any layer has: its update is exact at {most} or less.")
     total = sum(float(part.square().sum()) for part in [*moved.values(), *layers.values()])
     lost = sum(float(part.square().sum()) for part in moved.values())
     config = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(layers), task_type=TaskType.CAUSAL_LM)

@@ -134,6 +134,8 @@ def load_model(name: str) -> ModelHandle:
             return _adapter(local)
         if (trained := _generator(local)) is not None:
             return trained
+        if (local / "spec.json").exists() and (local / "model").is_dir():
+            return load_model(str(local / "model"))  # of a run
         if not (local / "config.json").exists():
             raise UserError(f"{name} holds no config.json, so it is not a transformers model directory.")
         return ModelHandle(str(local), local, _digest(local))

@@ -8,7 +8,8 @@ tuned. Sources of the ranges stand in the methods' docstrings.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -68,6 +69,14 @@ def parameters_of(schema: type[BaseModel]) -> dict[str, Parameter]:
         search = next((extra for extra in info.metadata if isinstance(extra, Search)), None)
         text = next((extra for extra in info.metadata if isinstance(extra, str)), info.description or "")
         default = None if info.default is PydanticUndefined else info.default
-        kind = getattr(info.annotation, "__name__", str(info.annotation))
-        found[name] = Parameter(name, kind, default, text, search)
+        found[name] = Parameter(name, _worded(info.annotation), default, text, search)
     return found
+
+
+def _worded(annotation: Any) -> str:
+    """A type as listings show it: `float`, or the choices there are, `exact | numeric`; None goes without saying."""
+    if get_origin(annotation) is Literal:
+        return " | ".join(map(str, get_args(annotation)))
+    if get_origin(annotation) in (Union, UnionType):
+        return " | ".join(_worded(one) for one in get_args(annotation) if one is not NoneType)
+    return getattr(annotation, "__name__", str(annotation))

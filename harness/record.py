@@ -17,12 +17,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import BaseModel, Field, ValidationError
 
+from harness.errors import Damaged
 from harness.spec import Frozen, RunSpec
 
 Status = Literal["new", "running", "stale", "done", "failed", "pruned"]
@@ -166,6 +166,19 @@ class Failure(Frozen):
     at: float
 
 
+Kept = TypeVar("Kept", bound=BaseModel)
+
+
+def read_record(kind: type[Kept], path: Path) -> Kept:
+    """The record in one of our JSON files; `Damaged` where there is no longer one in it."""
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise Damaged(path, f"{where}: {first['msg']}" if where else first["msg"]) from None
+
+
 class RunDirectory:
     """The files of one run."""
 
@@ -192,13 +205,13 @@ class RunDirectory:
         return cls(runs / spec.folder)
 
     def read_spec(self) -> RunSpec:
-        return RunSpec.model_validate_json(self.spec.read_text())
+        return read_record(RunSpec, self.spec)
 
     def read_result(self) -> Result:
-        return Result.model_validate_json(self.result.read_text())
+        return read_record(Result, self.result)
 
     def read_failure(self) -> Failure:
-        return Failure.model_validate_json(self.error.read_text())
+        return read_record(Failure, self.error)
 
     def regraded(self) -> list[Path]:
         """The answers graded again, one file a version of the task, oldest first."""
@@ -212,7 +225,7 @@ class RunDirectory:
         if age is not None:
             return "running" if age < LEASE_SECONDS else "stale"
         if self.error.exists():
-            return "pruned" if json.loads(self.error.read_text())["failure"] == "pruned" else "failed"
+            return "pruned" if self.read_failure().failure == "pruned" else "failed"
         return "stale" if self.events.exists() else "new"
 
     def _lease_age(self) -> float | None:

@@ -17,6 +17,8 @@ from typing import Any
 
 import torch
 
+from harness.errors import Damaged
+
 
 @dataclass(frozen=True)
 class ReplayLog:
@@ -31,7 +33,13 @@ def read_replay_log(path: Path) -> ReplayLog:
     if not path.exists():
         return ReplayLog([], False)
     *lines, rest = path.read_bytes().split(b"\n")
-    return ReplayLog([json.loads(line) for line in lines], bool(rest))
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            raise Damaged(path, f"line {number} is no record") from None
+    return ReplayLog(records, bool(rest))
 
 
 def append_replay(path: Path, record: Mapping[str, Any]) -> None:

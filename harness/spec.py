@@ -50,7 +50,7 @@ class Budget(Frozen):
     Whichever limit is reached first stops the run. Every meter is recorded, limited or not.
     """
 
-    device_seconds: float | None = Field(None, ge=0)
+    device_seconds: float | None = Field(None, ge=0, allow_inf_nan=False)
     """Seconds of train + generate, times devices."""
     generated_tokens: int | None = Field(None, ge=0)
     """Tokens sampled for training."""
@@ -58,7 +58,7 @@ class Budget(Frozen):
     """Tokens that went through a backward pass."""
     rollouts: int | None = Field(None, ge=0)
     """Completions sampled for training."""
-    flops: float | None = Field(None, ge=0)
+    flops: float | None = Field(None, ge=0, allow_inf_nan=False)
     """Floating-point operations by the usual 2N / 4N / 6N count per token."""
     steps: int | None = Field(None, ge=0)
     """Optimiser updates."""
@@ -93,7 +93,7 @@ class EvaluationProtocol(Frozen):
     """Items of the split, always its first ones."""
     samples: int = Field(1, ge=1)
     """Completions an item; the score is the mean over items and samples."""
-    temperature: float = Field(0.0, ge=0.0)
+    temperature: float = Field(0.0, ge=0.0, allow_inf_nan=False)
     """0 is greedy."""
     top_p: float = Field(1.0, gt=0.0, le=1.0)
     max_new_tokens: int | None = Field(None, ge=1)

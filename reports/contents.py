@@ -121,24 +121,24 @@ def tuning(data: SweepData) -> Table:
             ]
         )
     columns = ["method", "trials", "pruned", "failed", "best on val", "time", "FLOPs", "settings of the final runs"]
-    note = (
-        f"{_given(data)} The first trial of each is what its search starts from: the sweep file's start values, else "
-        "the method's defaults. Settings are chosen on val; the score of the best trial is therefore too good, and "
-        "never shown as a result."
-    )
+    note = _tuned(data)
     return Table("Tuning", columns, rows, note, frozenset({"method", columns[-1]}))
 
 
-def _given(data: SweepData) -> str:
-    """How many trials the methods were given, in a sentence."""
+def _tuned(data: SweepData) -> str:
+    """How many trials the methods had, and what may be made of their scores."""
     numbers = {method.name: len(method.trials) for method in data.methods}
     tuned = sorted({number for number in numbers.values() if number})
     if not tuned:
-        return "Nothing was tuned."
+        return "Nothing was tuned: every method has the settings of the sweep file, else its defaults."
     without = [name for name, number in numbers.items() if not number]
-    said = f"as many trials each, {tuned[0]}" if len(tuned) == 1 else f"from {tuned[0]} to {tuned[-1]} trials"
-    some = f"All but {', '.join(without)}, which are not tuned," if without else "All methods"
-    return f"{some} had {said}."
+    had = f"{tuned[0]} trials each" if len(tuned) == 1 else f"from {tuned[0]} to {tuned[-1]} trials"
+    some = f"{', '.join(without)}: not tuned; the others had {had}." if without else f"All methods had {had}."
+    return (
+        f"{some} The first trial is what a search starts from: the sweep file's start values, else the method's "
+        "defaults. Settings are chosen on val; the score of the best trial is therefore too good, and never shown as a "
+        "result."
+    )
 
 
 def lost(data: SweepData) -> Table:

@@ -28,7 +28,10 @@ def title(data: SweepData) -> str:
 def task_text(data: SweepData) -> str:
     """`countdown (level L2)`: the task with the parameters that were given."""
     given = data.sweep["task_parameters"]
-    inside = ", ".join(f"{key} {setting(value)}" for key, value in given.items() if value is not None)
+    shown = {key: value for key, value in given.items() if value is not None}
+    if data.sweep["final_evaluation"].get("max_new_tokens") is not None:
+        shown.pop("max_new_tokens", None)  # the sweep's own limit stands with the rest of its protocol
+    inside = ", ".join(f"{key} {setting(value)}" for key, value in shown.items())
     return f"{data.sweep['task']} ({inside})" if inside else str(data.sweep["task"])
 
 
@@ -42,7 +45,9 @@ def budget_text(budget: dict[str, Any]) -> str:
 
 def _protocol(seeds: int, evaluation: dict[str, Any]) -> str:
     items = "all" if evaluation["items"] is None else f"{evaluation['items']:,}"
-    text = f"{seeds} seeds x {items} {evaluation['split']} items"
+    text = f"{seeds} {'seed' if seeds == 1 else 'seeds'} x {items} {evaluation['split']} items"
+    if evaluation.get("max_new_tokens") is not None:
+        text += f", at most {evaluation['max_new_tokens']} tokens"
     if evaluation["temperature"] == 0:
         return f"{text}, greedy"
     return f"{text} x {evaluation['samples']} samples at temperature {evaluation['temperature']:g}"

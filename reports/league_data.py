@@ -44,7 +44,6 @@ class League:
         found = []
         for name, values in {
             "models": [str(data.sweep["model"]) for data in self.sweeps],
-            "revisions of the model": [str(data.sweep["revision"]) for data in self.sweeps],
             "splits": [str(data.sweep["final_evaluation"]["split"]) for data in self.sweeps],
             "engines": [str(data.sweep["final_evaluation"]["engine"]) for data in self.sweeps],
             "ways of decoding": [_decoding(data.sweep["final_evaluation"]) for data in self.sweeps],
@@ -53,6 +52,14 @@ class League:
         }.items():
             if len(set(values)) > 1:
                 found.append(f"different {name} ({', '.join(values)})")
+        revisions: dict[str, set[str]] = {}
+        for data in self.sweeps:
+            revisions.setdefault(data.sweep["model"], set()).add(data.sweep["revision"])
+        found += [
+            f"different revisions of {model} ({', '.join(sorted(some))})"
+            for model, some in revisions.items()
+            if len(some) > 1
+        ]
         return found
 
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import UserError
+from harness.errors import Damaged, UserError
 from harness.preference_record import FOLDER as VOTES
 from harness.preference_record import read_preferences
 from harness.record import RunDirectory
@@ -37,13 +37,15 @@ _SWEEP_TABLES = ("sweeps", "arms", "trials", "finals", "refusals")
 
 @dataclass(frozen=True)
 class IngestSummary:
-    """How many runs were new, changed, unchanged, gone, and how many of all are failed."""
+    """How many runs were new, changed, unchanged, gone, and how many of all are failed; what is `damaged` is left out,
+    each with its reason."""
 
     new: int
     updated: int
     unchanged: int
     failed: int
     removed: int
+    damaged: tuple[str, ...] = ()
 
 
 def ingest(runs: Path, database: Path, rebuild: bool = False) -> IngestSummary:
@@ -58,7 +60,7 @@ def ingest(runs: Path, database: Path, rebuild: bool = False) -> IngestSummary:
             connection.execute("BEGIN")
             root = str(runs.resolve())
             summary = _ingest_runs(connection, runs, root)
-            _ingest_sweeps(connection, runs, root)
+            summary = replace(summary, damaged=(*summary.damaged, *_ingest_sweeps(connection, runs, root)))
             _ingest_preferences(connection, runs, root)
             _ingest_reported(connection)
             connection.execute("COMMIT")
@@ -71,6 +73,7 @@ def _ingest_runs(connection: duckdb.DuckDBPyConnection, runs: Path, root: str) -
     rows = connection.execute("SELECT run_id, content_hash, folder FROM runs").fetchall()
     known = {run_id: (content, folder) for run_id, content, folder in rows}
     places: dict[str, str] = {}
+    damaged: list[str] = []
     seen = {folder: told for folder, told in read_seen(connection, root).items() if folder.count("/") == _DEPTH}
     new = updated = unchanged = failed = 0
     batch = _Batch(connection, runs, root)
@@ -84,22 +87,30 @@ def _ingest_runs(connection: duckdb.DuckDBPyConnection, runs: Path, root: str) -
             unchanged += 1
             continue
         directory = RunDirectory(runs / folder)
-        run_id = directory.read_spec().run_id
-        if run_id != name:
-            raise UserError(f"{runs / folder} holds the run {run_id}: move the copy away, or give it that name again.")
-        content = content_hash(directory)
-        failed += directory.status() == "failed"
-        batch.fingerprints[folder] = fingerprint or ""
-        if known.get(run_id) == (content, folder):
-            unchanged += 1
+        try:
+            run_id = directory.read_spec().run_id
+            if run_id != name:
+                raise UserError(
+                    f"{runs / folder} holds the run {run_id}: move the copy away, or give it that name again."
+                )
+            content = content_hash(directory)
+            status = directory.status()
+            if known.get(run_id) != (content, folder):
+                batch.add(directory, run_id, content, run_id in known)
+                updated += run_id in known
+                new += run_id not in known
+            else:
+                unchanged += 1
+        except Damaged as error:
+            damaged.append(str(error))
             continue
-        updated += run_id in known
-        new += run_id not in known
-        batch.add(directory, run_id, content, run_id in known)
+        failed += status == "failed"
+        batch.fingerprints[folder] = fingerprint or ""
+        batch.write_if_full()
     batch.write()
     gone = forget(connection, root, seen if runs.is_dir() else ()) & set(known)
     _delete(connection, _RUN_TABLES, "run_id", gone)
-    return IngestSummary(new, updated, unchanged, failed, len(gone))
+    return IngestSummary(new, updated, unchanged, failed, len(gone), tuple(damaged))
 
 
 class _Batch:
@@ -111,15 +122,22 @@ class _Batch:
         self._clear()
 
     def add(self, directory: RunDirectory, run_id: str, content: str, replace: bool) -> None:
-        """Take a run in; what it has in the database is replaced."""
+        """Take a run in; what it has in the database is replaced. `Damaged` for one that cannot be read as a whole."""
+        found, regraded = run_rows(directory, self.runs, content), directory.regraded()
+        answered = directory.samples.exists() and directory.result.exists()
+        for file in [directory.samples, *regraded] if answered else regraded:
+            _check_parquet(file)
         if replace:
             self.replaced.append(run_id)
-        for table, rows in run_rows(directory, self.runs, content).items():
+        for table, rows in found.items():
             self.rows.setdefault(table, []).extend(rows)
-        if directory.samples.exists() and directory.result.exists():
+        if answered:
             self.samples[str(directory.samples)] = run_id
-        self.regrades |= {str(regrade): run_id for regrade in directory.regraded()}
+        self.regrades |= {str(regrade): run_id for regrade in regraded}
         self.count += 1
+
+    def write_if_full(self) -> None:
+        """Write when there are enough runs for a statement."""
         if self.count >= _RUNS_A_BATCH:
             self.write()
 
@@ -142,12 +160,29 @@ class _Batch:
         self.count = 0
 
 
-def _ingest_sweeps(connection: duckdb.DuckDBPyConnection, runs: Path, root: str) -> None:
+def _check_parquet(file: Path) -> None:
+    """`Damaged` where a file of answers has lost its end, or is none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        pq.read_metadata(file)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise Damaged(file, str(error).partition("\n")[0].rstrip(".")) from None
+
+
+def _ingest_sweeps(connection: duckdb.DuckDBPyConnection, runs: Path, root: str) -> list[str]:
+    """Returns which sweeps are damaged."""
     paths = sorted(runs.glob("sweeps/*/sweep.json"))
     if not _changed(connection, root, "sweeps", paths):
-        return
+        return []
     before = {folder for folder in read_seen(connection, root) if folder.startswith("sweeps/")}
-    found = [sweep_rows(path.parent, runs) for path in paths]
+    found, damaged = [], []
+    for path in paths:
+        try:
+            found.append(sweep_rows(path.parent, runs))
+        except Damaged as error:
+            damaged.append(str(error))
     names = {rows["sweeps"][0]["sweep"] for rows in found}
     gone = {folder.rpartition("/")[2] for folder in before} - names
     if gone:
@@ -158,6 +193,7 @@ def _ingest_sweeps(connection: duckdb.DuckDBPyConnection, runs: Path, root: str)
         for table, some in rows.items():
             _insert(connection, table, some)
     write_seen(connection, root, {f"sweeps/{name}": "" for name in names})
+    return damaged
 
 
 def _ingest_preferences(connection: duckdb.DuckDBPyConnection, runs: Path, root: str) -> None:

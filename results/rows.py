@@ -10,9 +10,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from harness.errors import Damaged
 from harness.events import read_events
 from harness.preference_record import Preference
-from harness.record import Meters, ProbeResult, RunDirectory
+from harness.record import Meters, ProbeResult, RunDirectory, read_record
 from harness.sweep_record import SweepRecord
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -65,7 +66,11 @@ def run_rows(directory: RunDirectory, runs: Path, content: str) -> Rows:
         last = max(found["curve"][-1:] + found["metrics"][-1:], key=lambda one: one["device_seconds"], default={})
         row |= {key: last[key] for key in ("device_seconds", "generated_tokens", "trained_tokens", "flops") if last}
     if directory.environment.exists():
-        found["environments"].append(_environment(json.loads(directory.environment.read_text()), spec.run_id))
+        try:
+            where = json.loads(directory.environment.read_bytes())
+        except ValueError as error:
+            raise Damaged(directory.environment, str(error)) from None
+        found["environments"].append(_environment(where, spec.run_id))
     return found
 
 
@@ -150,7 +155,7 @@ def _environment(record: dict[str, Any], run_id: str) -> dict[str, Any]:
 
 def sweep_rows(path: Path, runs: Path) -> Rows:
     """Rows of `sweeps`, `arms`, `trials`, `finals` and `refusals` for one sweep directory."""
-    record = SweepRecord.model_validate_json((path / "sweep.json").read_text())
+    record = read_record(SweepRecord, path / "sweep.json")
     name = record.name
     found: Rows = {"sweeps": [], "arms": [], "trials": [], "finals": [], "refusals": []}
     found["sweeps"].append(

@@ -17,7 +17,7 @@ from pathlib import Path
 from harness.atomic import write_json, write_text
 from harness.errors import UserError, unknown
 from harness.lease import Lease, LeaseHeld, age
-from harness.record import LEASE_SECONDS
+from harness.record import LEASE_SECONDS, read_record
 from harness.sweep_record import SweepRecord
 
 
@@ -46,7 +46,7 @@ class SweepDirectory:
         """What the sweep decided so far; None before it decided anything."""
         if not self.record.exists():
             return None
-        return SweepRecord.model_validate_json(self.record.read_text())
+        return read_record(SweepRecord, self.record)
 
     def write(self, record: SweepRecord) -> None:
         """Replace `sweep.json` in one step."""

@@ -136,7 +136,7 @@ class Evaluation(Frozen):
 class Price(Frozen):
     """What an hour of one device costs."""
 
-    per_device_hour: float = Field(gt=0)
+    per_device_hour: float = Field(gt=0, allow_inf_nan=False)
     currency: str = Field("USD", pattern=r"^[A-Z]{3}$")
 
 

@@ -162,6 +162,8 @@ def resolve(file: SweepFile, document: Document, model: ModelReference) -> Sweep
         with _at(document, ("retention",)):
             retention = resolve_retention(file.retention)
     sweep = Sweep(file, document.text, tuple(arms), tuple(refused), component, model, retention)
+    with _at(document, ("task",)):
+        task.items(sweep.final_evaluation.split, 1)  # data that cannot be read is the task's mistake
     protocols = {"final": sweep.final_evaluation, **({"tune": sweep.tune_evaluation} if file.tune.trials else {})}
     for key, protocol in protocols.items():
         with _at(document, (key,) if key in document.data else ()):

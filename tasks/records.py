@@ -76,12 +76,18 @@ def read_json(path: Path) -> Any:
 def refuse_duplicates(records: Iterable[Record], ids: Iterable[str], column: str | None = None) -> None:
     """UserError naming both lines where two records have the same id: that of `column`, or else the question's."""
     seen: dict[str, Record] = {}
+    repeated: list[tuple[Record, Record, str]] = []
     for record, identity in zip(records, ids, strict=True):
         if identity in seen:
-            first = seen[identity]
-            where = f"line {first.line}" if first.file == record.file else f"{first.file.name}, line {first.line}"
-            raise record.fail(f"it repeats {where} ({f'{column} {identity}' if column else 'the same question'})")
-        seen[identity] = record
+            repeated.append((record, seen[identity], identity))
+        else:
+            seen[identity] = record
+    if repeated:
+        record, first, identity = repeated[0]
+        where = f"line {first.line}" if first.file == record.file else f"{first.file.name}, line {first.line}"
+        what = f"{column} {identity}" if column else "the same question"
+        more = f"; {len(repeated)} lines repeat an earlier one: keep one of each" if len(repeated) > 1 else ""
+        raise record.fail(f"it repeats {where} ({what}){more}")
 
 
 def _refuse_other_formats(path: Path, content: bytes) -> None:

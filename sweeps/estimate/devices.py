@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from harness.errors import UserError
 from harness.executors.local import visible_gpus
 
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_UNITS = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ def devices_here(slots: int, processes: int = 1) -> list[Device]:
 def described(text: str) -> Device:
     """A device of so much memory: `24GB`, `80 GiB`, or `NAME=24GB`."""
     name, equals, size = text.rpartition("=")
-    found = re.fullmatch(r"\s*([0-9.]+)\s*([kmgt]i?)?b?\s*", size.lower())
+    found = re.fullmatch(r"\s*([0-9.]+)\s*([kmgt]i?)b?\s*", size.lower())
     if found is None or found[1].count(".") > 1 or not float(found[1].strip(".") or 0):
         raise UserError(f"{text!r} is no amount of memory: --device-memory 24GB, or NAME=24GB.")
-    amount = float(found[1]) * _UNITS[found[2] or ""]
+    amount = float(found[1]) * _UNITS[found[2]]
     return Device(name if equals else f"a device of {size.strip()}", amount, True)

@@ -42,7 +42,7 @@ class Judge:
         """`key` names the environment variable that holds the address's key, so that no record ever holds the key."""
         if url is None or model is None:
             raise UserError(
-                "The grader judge needs an address and a model: -t judge_url=http://.../v1 judge_model=NAME."
+                "The grader judge needs an address and a model: -t judge_url=http://.../v1 -t judge_model=NAME."
             )
         if not url.startswith(("http://", "https://")):
             raise UserError(f"The judge's address {url!r} is none: it begins with http:// or https://.")

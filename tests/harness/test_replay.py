@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from cli.main import main
-from harness.errors import UserError
+from harness.errors import Damaged, UserError
+from harness.export import export
 from harness.low_rank_export import export_low_rank
 from harness.models import load_model
 from harness.policy import digest_of
@@ -136,3 +138,27 @@ def test_an_update_as_an_adapter_has_the_error_that_is_said(searched: dict[str, 
     torch.testing.assert_close(adapted.eval()(ids).logits, final(ids).logits, atol=1e-4, rtol=1e-4)
     with pytest.raises(UserError, match="adapter already"):
         export_low_rank(searched["lora-es"].path, 2, tmp_path / "x")
+    with pytest.raises(UserError, match="--rank 99999 is more than any layer has"):
+        export_low_rank(directory.path, 99999, tmp_path / "x")
+
+
+def test_what_is_damaged_is_neither_replayed_nor_exported(searched: dict[str, RunDirectory], tmp_path: Path) -> None:
+    shutil.copytree(searched["eggroll"].path, tmp_path / "run")
+    directory = RunDirectory(tmp_path / "run")
+    with directory.replay.open("a") as log:
+        log.write("junk\n")
+    with pytest.raises(Damaged, match=r"replay.jsonl is damaged \(line \d+ is no record\)"):
+        replay(directory.path, tmp_path / "out")
+    (weights,) = directory.model.glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:1000])
+    for write in (lambda out: export(directory.path, "hf", out), lambda out: export_low_rank(directory.path, 2, out)):
+        with pytest.raises(Damaged, match=r"model\.safetensors is damaged"):
+            write(tmp_path / "exported")
+    assert not (tmp_path / "exported").exists()
+
+
+def test_a_run_is_a_model_to_start_from(searched: dict[str, RunDirectory]) -> None:
+    """By its directory, as a teacher is: the final weights, and what stands in a record is where they lie."""
+    directory = searched["eggroll"]
+    by_run, by_folder = load_model(str(directory.path)), load_model(str(directory.model))
+    assert by_run == by_folder and by_run.reference().revision != load_model("lab").reference().revision

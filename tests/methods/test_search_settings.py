@@ -148,7 +148,7 @@ def test_the_probe_finds_a_sigma_at_which_some_answers_change(make_stage: Stages
 def test_what_the_probe_finds_may_not_overshoot_the_anchor(make_stage: Stages) -> None:
     """alpha grows with sigma: what would be refused when it is asked for is refused when it is found."""
     strategy = evolution(1e-5, 1e-5, 2, probe=True, anchor=1e4)
-    with pytest.raises(UserError, match="The probe found sigma .* lower anchor"):
+    with pytest.raises(UserError, match=r"The probe found sigma .* lower anchor"):
         strategy.fit(make_stage("es", steps=1), Scripted(float, 2))
 
 

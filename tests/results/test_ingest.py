@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from harness.errors import UserError
+from harness.errors import Damaged, UserError
 from harness.record import all_runs
 from reports.build import write_report
 from reports.sweep_data import read_sweep_data
@@ -132,6 +132,27 @@ def test_a_sweep_of_another_root_takes_the_place_of_one_that_is_gone(swept: Path
     assert query(database, arms)[1] == [(0,)]
     ingest(swept, database)
     assert query(database, arms)[1] == [(3,)]
+
+
+def test_what_is_damaged_is_named_and_all_else_is_there(swept: Path, tmp_path: Path) -> None:
+    """A disk that was full, a copy that was cut off: one bad directory keeps no other from the database."""
+    runs = tmp_path / "runs"
+    shutil.copytree(swept, runs)
+    directories = all_runs(runs)
+    directories[0].spec.write_text("{")
+    directories[1].result.write_text('{"run_id": 3}')
+    answers = directories[2].samples.read_bytes()
+    directories[2].samples.write_bytes(answers[: len(answers) // 2])
+    directories[3].environment.write_text("")
+    (runs / "sweeps" / "small" / "sweep.json").write_text("")
+    summary = ingest(runs, tmp_path / "b.duckdb")
+    assert (summary.new, len(summary.damaged)) == (len(directories) - 4, 5)
+    for place, damaged in zip(("spec", "result", "samples", "environment"), directories, strict=False):
+        assert any(str(getattr(damaged, place)) in one and "delete" in one for one in summary.damaged), place
+    assert "sweep.json is damaged" in summary.damaged[-1]
+    assert query(tmp_path / "b.duckdb", "SELECT count(*) FROM runs")[1] == [(len(directories) - 4,)]
+    with pytest.raises(Damaged, match=r"result.json is damaged \(run_id: Input should be a valid string\)"):
+        directories[1].read_result()
 
 
 def test_a_failed_run_cost_what_it_had_spent_when_it_failed(swept: Path, tmp_path: Path) -> None:

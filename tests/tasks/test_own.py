@@ -297,9 +297,16 @@ def test_repetitions_are_named_across_files(tmp_path: Path) -> None:
         load_task("jsonl", data=str(tmp_path)).items("test", 1)
 
 
+def test_all_repetitions_are_counted_at_once(tmp_path: Path) -> None:
+    write(tmp_path / "test.jsonl", *({"prompt": f"q{n % 3}", "answer": "a"} for n in range(7)))
+    said = r"line 4: it repeats line 1 \(the same question\); 4 lines repeat an earlier one: keep one of each\.$"
+    with pytest.raises(UserError, match=said):
+        load_task("jsonl", data=str(tmp_path)).items("test", 1)
+
+
 def test_an_id_that_comes_twice_is_named(tmp_path: Path) -> None:
     write(tmp_path / "test.jsonl", {"id": 7, **GOOD}, {"id": "7", "prompt": "q", "answer": "a"})
-    with pytest.raises(UserError, match=r"test\.jsonl, line 2: it repeats line 1 \(id 7\)"):
+    with pytest.raises(UserError, match=r"test\.jsonl, line 2: it repeats line 1 \(id 7\)\.$"):
         load_task("jsonl", data=str(tmp_path)).items("test", 1)
 
 
