@@ -1,13 +1,14 @@
 """What of a sweep's time is the harness's own: plan, starts of runs, leases, events, checkpoints, ingest, report.
 
-    python -m benchmarks.sweep_overhead [SWEEP] [--slots 2]
+    python -m benchmarks.sweep_overhead [SWEEP] [--slots 2] [--keep FOLDER]
 
-Runs the sweep (`quickstart`) from nothing in an empty folder, as `beyondrl sweep` does, and divides the time of all
-slots: what the runs' meters call train, generate and evaluate is work; the tail, from the last start of a run until all
-have ended, leaves slots empty because there is nothing left to start. All else is overhead, be it inside runs, between
-them (a slot that waits for a trial's value is counted), or before the first and after the last one. What the controller
-computes while runs are at work makes them slower, where there are as many slots as cores: its processor seconds are
-taken from the work and counted as overhead too. Exit code 1 if the share is above the limit.
+Runs the sweep (`quickstart`) from nothing in an empty folder (with `--keep` a new one that is kept), as `beyondrl
+sweep` does, and divides the time of all slots: what the runs' meters call train, generate and evaluate is work; the
+tail, from the last start of a run until all have ended, leaves slots empty because there is nothing left to start. All
+else is overhead, be it inside runs, between them (a slot that waits for a trial's value is counted), or before the
+first and after the last one. What the controller and what it starts beside the runs compute while these are at work
+makes them slower, where there are as many slots as cores: those processor seconds are taken from the work and counted
+as overhead too. Exit code 1 if the share is above the limit.
 """
 
 from __future__ import annotations
@@ -36,8 +37,11 @@ def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("sweep", nargs="?", default="quickstart")
     arguments.add_argument("--slots", type=int, default=os.cpu_count())
+    arguments.add_argument("--keep", type=Path)
     given = arguments.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    if given.keep is not None:
+        given.keep.mkdir(parents=True)
+    with contextlib.nullcontext(given.keep) if given.keep else tempfile.TemporaryDirectory() as folder:
         runs = Path(folder) / "runs"
         places = Places(runs, Path(folder) / "results.duckdb", Path(folder) / "reports")
         parsed, document = read_sweep(find_sweep_file(given.sweep))
