@@ -20,9 +20,11 @@ class UserError(Exception):
 class Damaged(UserError):
     """A file that was written whole can no longer be read: a full disk, a copy that was cut off."""
 
-    def __init__(self, path: Path, why: str) -> None:
+    def __init__(self, path: Path, why: str, whole: Path | None = None) -> None:
+        """`whole` is the directory that is made again as one; the file's own if not given."""
         super().__init__(
-            f"{path} is damaged ({why}): restore it, or delete {path.parent}, and what was in there is made again."
+            f"{path} is damaged ({why}): restore it, or delete {whole or path.parent}, and give the command again that "
+            "made it."
         )
 
 

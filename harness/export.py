@@ -70,7 +70,7 @@ def _check_weights(file: Path) -> None:
         with safe_open(file, "pt"):
             pass
     except SafetensorError as error:
-        raise Damaged(file, str(error)) from None
+        raise Damaged(file, str(error), file.parent.parent) from None
 
 
 def _merge(directory: RunDirectory, target: Path) -> None:
