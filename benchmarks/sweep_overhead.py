@@ -3,18 +3,21 @@
     python -m benchmarks.sweep_overhead [SWEEP] [--slots 2] [--keep FOLDER]
 
 Runs the sweep (`quickstart`) from nothing in an empty folder (with `--keep` a new one that is kept), as `beyondrl
-sweep` does, and divides the time of all slots: what the runs' meters call train, generate and evaluate is work; the
-tail, from the last start of a run until all have ended, leaves slots empty because there is nothing left to start. All
-else is overhead, be it inside runs, between them (a slot that waits for a trial's value is counted), or before the
-first and after the last one. What the controller and what it starts beside the runs compute while these are at work
-makes them slower, where there are as many slots as cores: those processor seconds are taken from the work and counted
-as overhead too. Exit code 1 if the share is above the limit.
+sweep` does, and divides the time of all slots: what the runs' meters call train, generate and evaluate is work, less
+what was charged to a run for answers that another one had sampled. What a method does before its first update (its
+data, its trainer) is not the harness's either and stands by itself. The tail, from the last start of a run until all
+have ended, leaves slots empty because there is nothing left to start. All else is overhead, be it inside runs, between
+them (a slot that waits for a trial's value is counted), or before the first and after the last one. What the controller
+and what it starts beside the runs compute while these are at work makes them slower, where there are as many slots as
+cores: those processor seconds are taken from the work and counted as overhead too. Exit code 1 if the share is above
+the limit.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import tempfile
 import threading
@@ -26,7 +29,8 @@ import psutil
 
 from cli.sweep import Places, carry_out
 from cli.sweep_files import find_sweep_file
-from harness.record import Result, RunDirectory
+from harness.events import read_events
+from harness.record import Meters, Result, RunDirectory
 from sweeps.file import read_sweep
 
 LIMIT = 0.03
@@ -49,15 +53,18 @@ def main() -> int:
             began = time.time()
             carry_out(parsed, document, ["sweep", given.sweep], places, given.slots)
             ended = time.time()
-        results = [RunDirectory(path.parent).read_result() for path in sorted(runs.rglob("result.json"))]
-    parts = divided(results, began, ended, given.slots)
+        directories = [RunDirectory(path.parent) for path in sorted(runs.rglob("result.json"))]
+        results = [directory.read_result() for directory in directories]
+        elsewhere = sum(map(charged_elsewhere, directories))
+        preparing = sum(map(preparation, directories))
+    parts = divided(results, began, ended, given.slots, elsewhere, preparing)
     beside = clock.between(*span(results))
     parts["controller beside"], parts["work"] = beside, parts["work"] - beside
     whole = given.slots * (ended - began)
     print(f"\n{given.sweep}: {len(results)} runs, {ended - began:.0f} s of the wall on {given.slots} slots")
     for name, seconds in parts.items():
         print(f"{name:22} {seconds:8.1f} s of slots  {seconds / whole:7.2%}")
-    share = sum(seconds for name, seconds in parts.items() if name not in ("work", "tail")) / whole
+    share = sum(seconds for name, seconds in parts.items() if name not in ("work", "preparing", "tail")) / whole
     print(f"{'overhead':22} {'':21} {share:7.2%}  limit {LIMIT:.0%}{'' if share <= LIMIT else '  BROKEN'}")
     return int(share > LIMIT)
 
@@ -99,9 +106,30 @@ def span(results: list[Result]) -> tuple[float, float]:
     return min(one.started_at for one in results), max(one.finished_at for one in results)
 
 
-def divided(results: list[Result], began: float, ended: float, slots: int) -> dict[str, float]:
+def charged_elsewhere(directory: RunDirectory) -> float:
+    """Seconds in a run's meters that another run spent on answers that this one took over."""
+    files = [
+        one["file"] for one in read_events(directory.events) if one["kind"] == "rollouts" and not one["sampled_here"]
+    ]
+    taken = [Meters(**json.loads((directory.rollouts / file).read_text())["meters"]) for file in files]
+    return sum(meters.device_seconds for meters in taken)
+
+
+def preparation(directory: RunDirectory) -> float:
+    """Seconds between the first score of a run's curve and its first update that no clock of work counts."""
+    events = [one for one in read_events(directory.events) if one["kind"] in ("curve", "metrics")]
+    for before, after in pairwise(events):
+        if (before["kind"], after["kind"]) == ("curve", "metrics"):
+            return float(after["meters"]["overhead_seconds"] - before["meters"]["overhead_seconds"])
+    return 0.0
+
+
+def divided(
+    results: list[Result], began: float, ended: float, slots: int, elsewhere: float, preparing: float
+) -> dict[str, float]:
     """Seconds of all slots from `began` to `ended` by what they went to."""
-    work = sum(one.meters.train_seconds + one.meters.generate_seconds + one.meters.evaluate_seconds for one in results)
+    clocked = (one.meters.device_seconds + one.meters.evaluate_seconds for one in results)
+    work = sum(clocked) - elsewhere
     alive = sum(one.finished_at - one.started_at for one in results)
     first, last = span(results)
     latest = max(one.started_at for one in results)
@@ -113,7 +141,8 @@ def divided(results: list[Result], began: float, ended: float, slots: int) -> di
         empty["tail" if moment >= latest else "between runs"] += (slots - running) * (until - moment)
     return {
         "work": work,
-        "inside runs": alive - work,
+        "preparing": preparing,
+        "inside runs": alive - work - preparing,
         "between runs": empty["between runs"],
         "before and after": slots * (first - began + ended - last),
         "tail": empty["tail"],
