@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.contracts import Item
@@ -68,9 +69,11 @@ def asked_about(stage: StageContext, documents: Sequence[Any], answers: Answers,
         }
         rows = sampled_once(stage, decisive, lambda: _taught(stage, asks, k))
     found: dict[int, list[Question]] = {}
+    encoded = cache(lambda prompt: _encode(stage, prompt))  # documents are asked the same things
     for row in rows:
         ask = asks[row["ask"]]
-        prompt = _encode(stage, task.prompt_with(ask.item, ""))
+        asked = task.prompt_with(ask.item, "")
+        prompt = list(encoded(asked)) if isinstance(asked, str) else _encode(stage, asked)
         question = Question(prompt, row["answer"], row["ids"], row["logprobs"])
         found.setdefault(ask.document, []).append(question)
     stage.run.events.write("questions", documents=len(found), questions=len(rows), left_out=len(asks) - len(rows))
@@ -79,9 +82,9 @@ def asked_about(stage: StageContext, documents: Sequence[Any], answers: Answers,
 
 def _gold(stage: StageContext, asks: list[_Open]) -> list[Row]:
     tokenizer, rows = stage.policy.tokenizer, []
+    encoded = cache(lambda text: tokenizer(text, add_special_tokens=False).input_ids)
     for number, ask in enumerate(asks):
-        answer = tokenizer(stage.task.demonstration(ask.item), add_special_tokens=False).input_ids
-        answer = [*answer, tokenizer.eos_token_id]
+        answer = [*encoded(stage.task.demonstration(ask.item)), tokenizer.eos_token_id]
         rows.append(
             {"ask": number, "answer": answer, "ids": [[one] for one in answer], "logprobs": [[0.0]] * len(answer)}
         )
