@@ -6,12 +6,14 @@ else of any on the same device; which it was is part of the answer.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.errors import Damaged
 from harness.record import Result, RunDirectory, all_runs
 from harness.spec import RunSpec
 
@@ -45,14 +47,21 @@ class Throughput:
 
 
 def read_history(runs: Path) -> list[Past]:
-    """Every finished run below `runs`."""
-    return [past_of(directory) for directory in all_runs(runs) if directory.result.exists()]
+    """Every finished run below `runs` that can be read: a damaged one tells nothing, and an ingest names it."""
+    found = []
+    for directory in all_runs(runs):
+        with contextlib.suppress(Damaged):
+            found += [past_of(directory)] if directory.result.exists() else []
+    return found
 
 
 def past_of(directory: RunDirectory) -> Past:
     """One finished run."""
     size = sum(file.stat().st_size for file in directory.path.rglob("*") if file.is_file())
-    found = json.loads(directory.environment.read_text()) if directory.environment.exists() else {}
+    try:
+        found = json.loads(directory.environment.read_bytes()) if directory.environment.exists() else {}
+    except ValueError as error:
+        raise Damaged(directory.environment, str(error)) from None
     return Past(directory.read_spec(), directory.read_result(), str(found.get("gpu") or found.get("cpu")), size)
 
 

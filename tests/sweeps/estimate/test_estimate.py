@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from harness.registry import find_method
 from harness.spec import Budget, RunSpec
 from sweeps.estimate.devices import Device, described
 from sweeps.estimate.estimate import Estimate, Estimator, device_name
-from sweeps.estimate.history import past_of, throughput
+from sweeps.estimate.history import past_of, read_history, throughput
 from sweeps.estimate.shape import Shape, _held, shape_of
 from tests.conftest import QUICK_PARTS, make_spec, run_to_end
 
@@ -68,6 +69,17 @@ def test_a_hypernetwork_for_documents_has_a_shape_before_it_has_read_any() -> No
     shape = shape_of(handle, find_method("d2l").create(rank=4).stages[0].parameterisation)  # type: ignore[union-attr]
     assert isinstance(shape, Shape), shape
     assert shape.text_operations is not None and shape.text_operations > 2 * shape.trainable  # a weight is used or more
+
+
+def test_a_damaged_run_keeps_no_other_from_being_history(runs: dict[str, RunDirectory], tmp_path: Path) -> None:
+    for name in ("sft", "grpo", "es"):
+        shutil.copytree(runs[name].path, tmp_path / "countdown" / name / runs[name].path.name)
+    sft, grpo, _ = (
+        RunDirectory(tmp_path / "countdown" / name / runs[name].path.name) for name in ("sft", "grpo", "es")
+    )
+    sft.result.write_text("{")
+    grpo.environment.write_text("")
+    assert [past.spec.method.name for past in read_history(tmp_path)] == ["es"]
 
 
 def test_like_runs_tell_what_a_run_takes(runs: dict[str, RunDirectory]) -> None:
