@@ -11,6 +11,7 @@ from cli.options import DATABASE, OUT, RUNS, Json, Runs, Slots
 from cli.output import console
 
 if TYPE_CHECKING:
+    from harness.contracts import Resources
     from harness.document import Document
     from sweeps.estimate.estimate import Estimate
     from sweeps.estimate.history import Past
@@ -63,15 +64,16 @@ def price_of(text: str | None) -> Price | None:
 
 
 def estimates_of(
-    sweep: Sweep, history: list[Past], slots: int, described: tuple[str, ...] = (), processes: int = 1
+    sweep: Sweep, history: list[Past], slots: int, resources: Resources, described: tuple[str, ...] = ()
 ) -> list[Estimate]:
     """One estimate an arm, from the parts of its method and finished runs."""
     from sweeps.estimate.devices import described as device_of
     from sweeps.estimate.devices import devices_here
     from sweeps.estimate.estimate import device_name, estimate_sweep
 
-    devices = [*devices_here(slots, processes), *(device_of(text) for text in described)]
-    return estimate_sweep(sweep, history, devices, device_name())
+    devices = [*devices_here(slots, resources.processes), *(device_of(text) for text in described)]
+    spread = resources.processes if resources.zero_stage else 1
+    return estimate_sweep(sweep, history, devices, device_name(), spread)
 
 
 def estimates_apart(
@@ -80,8 +82,8 @@ def estimates_apart(
     runs: Path,
     before: float,
     slots: int,
+    resources: Resources,
     described: tuple[str, ...] = (),
-    processes: int = 1,
 ) -> list[Estimate]:
     """`estimates_of` from runs that had ended `before` (seconds since the epoch), made in a process that is forked from
     one that has all the imports it takes: this one stays light beside the runs at work."""
@@ -90,7 +92,7 @@ def estimates_apart(
     from harness.fork_server import begin, fork_server
 
     with ProcessPoolExecutor(1, fork_server(), begin) as pool:
-        return pool.submit(_estimates, parsed, document, runs, before, slots, described, processes).result()
+        return pool.submit(_estimates, parsed, document, runs, before, slots, resources, described).result()
 
 
 def _estimates(
@@ -99,8 +101,8 @@ def _estimates(
     runs: Path,
     before: float,
     slots: int,
+    resources: Resources,
     described: tuple[str, ...],
-    processes: int,
 ) -> list[Estimate]:
     from harness.models import load_model
     from sweeps.estimate.history import read_history
@@ -108,7 +110,7 @@ def _estimates(
 
     history = [past for past in read_history(runs) if past.result.finished_at <= before]
     sweep = resolve(parsed, document, load_model(parsed.model).reference())
-    return estimates_of(sweep, history, slots, described, processes)
+    return estimates_of(sweep, history, slots, resources, described)
 
 
 def _check(parsed: SweepFile, document: Document, runs: Path) -> None:

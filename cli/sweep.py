@@ -113,7 +113,7 @@ def carry_out(
         require_writable(places.runs, "--runs")
         require_writable(places.database.parent, "--database")
     plan = make_plan(resolved, places.runs)
-    slots, processes = executor.slots, executor.resources.processes
+    slots, resources = executor.slots, executor.resources
     if plan.runs_left and not dry_run:
         executor.prepare()
     terminal = console()
@@ -123,11 +123,11 @@ def carry_out(
             terminal.print(part, highlight=False, soft_wrap=not terminal.is_terminal)
 
     def estimated() -> list[Estimate]:
-        return estimates_of(resolved, read_history(places.runs), slots, devices, processes)
+        return estimates_of(resolved, read_history(places.runs), slots, resources, devices)
 
     def show_estimates(estimates: list[Estimate]) -> None:
         free = shutil.disk_usage(nearest_existing(places.runs)).free
-        show(estimate_table(plan, estimates, parsed.price, slots, free, processes))
+        show(estimate_table(plan, estimates, parsed.price, slots, free, resources.processes))
 
     if json and dry_run:
         _print_json(plan, estimated())
@@ -144,7 +144,7 @@ def carry_out(
     def begun() -> None:
         estimates: list[Estimate] = []
         if plan.runs_left:
-            estimates = estimates_apart(parsed, document, places.runs, started, slots, devices, processes)
+            estimates = estimates_apart(parsed, document, places.runs, started, slots, resources, devices)
             show_estimates(estimates)
         keep_estimates(SweepDirectory.of(places.runs, resolved.name), resolved.identity, estimates)
         threading.Thread(target=_load_report).start()

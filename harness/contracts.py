@@ -332,6 +332,8 @@ class Resources:
     """All of them together."""
     processes: int = 1
     """That do the run together (`harness.ranks`); with GPUs, one a GPU."""
+    zero_stage: int = 0
+    """1 spreads the optimiser's state over them (`harness.sharded_state`), 0 leaves it whole in each."""
 
 
 @runtime_checkable

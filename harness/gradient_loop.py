@@ -20,6 +20,7 @@ from harness.contracts import Train
 from harness.errors import BudgetSpent, UserError
 from harness.micro_batches import MicroBatches
 from harness.moments import Moments
+from harness.sharded_state import ShardedState
 
 if TYPE_CHECKING:
     from harness.context import StageContext
@@ -69,7 +70,9 @@ def run_gradient(stage: StageContext, train: Train) -> None:
     complete_reference(stage.policy.model)
     if stage.exhausted():
         return
-    driver = _Driver(stage, train.parameterisation)
+    run = stage.run
+    sharded = ShardedState(trainer.optimizer, run.ranks) if run.zero_stage and run.ranks.count > 1 else None
+    driver = _Driver(stage, train.parameterisation, sharded)
     MicroBatches(stage, trainer, getattr(train.objective, "split", None))
     trainer.add_callback(driver)
     from transformers import PrinterCallback, ProgressCallback
@@ -80,6 +83,8 @@ def run_gradient(stage: StageContext, train: Train) -> None:
     with count_tokens(stage, trainer), stage.run.meters.clock("train"), contextlib.suppress(BudgetSpent):
         trainer.train(resume_from_checkpoint=resume)
     if stage.keep_moments:
+        if sharded is not None:
+            sharded.put_together(everywhere=True)
         stage.policy.moments = Moments.of(stage.policy, trainer.optimizer)
 
 
@@ -105,19 +110,24 @@ class _Driver(TrainerCallback):
     `load_state(stage, folder)` for checkpoints.
     """
 
-    def __init__(self, stage: StageContext, parameterisation: Any) -> None:
+    def __init__(self, stage: StageContext, parameterisation: Any, sharded: ShardedState | None) -> None:
         self.stage = stage
         self.parameterisation = parameterisation
+        self.sharded = sharded
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.stage.resume_from is not None and hasattr(self.parameterisation, "load_state"):
             self.parameterisation.load_state(self.stage, self.stage.resume_from)
+        if self.sharded is not None:  # a checkpoint's whole state has been loaded by now
+            self.sharded.divide()
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if hasattr(self.parameterisation, "before_update"):
             self.parameterisation.before_update(self.stage)
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.sharded is not None:
+            self.sharded.spread()
         if hasattr(self.parameterisation, "after_update"):
             self.parameterisation.after_update(self.stage)
 
@@ -127,8 +137,15 @@ class _Driver(TrainerCallback):
         values = {key: float(value) for key, value in logs.items() if isinstance(value, (int, float))}
         if self.stage.after_step(values):
             control.should_training_stop = True
-        elif self.stage.checkpoint_due():
+        elif self._checkpoint_due():
             control.should_save = True
+
+    def _checkpoint_due(self) -> bool:
+        """Only the first process saves; the others give it their part of the optimiser's state."""
+        due = self.stage.checkpoint_due()
+        if self.sharded is not None and self.stage.run.ranks.first(due):
+            self.sharded.put_together()
+        return due
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         with self.stage.run.meters.clock("overhead"):
@@ -136,6 +153,8 @@ class _Driver(TrainerCallback):
             if hasattr(self.parameterisation, "save_state"):
                 self.parameterisation.save_state(self.stage, folder)
             self.stage.mark(folder)
+        if self.sharded is not None:
+            self.sharded.divide()
 
 
 @contextmanager

@@ -38,6 +38,7 @@ def environment(resources: Resources) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": resources.threads,
         "processes": resources.processes,
+        "zero_stage": resources.zero_stage,
         "gpu": gpu,
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "hostname": socket.gethostname(),

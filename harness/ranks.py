@@ -9,7 +9,7 @@ the ranks or by one reduction for all, so that all hold the same bits; a run end
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -89,8 +89,22 @@ class Ranks:
             flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
             with _peers():
                 self._tensors.allreduce([flat]).wait()
-            for tensor, summed in zip(bucket, flat.split([one.numel() for one in bucket]), strict=True):
-                tensor.copy_(summed.view_as(tensor))
+            _fill(bucket, flat)
+
+    def spread(self, tensors: Sequence[torch.Tensor], owners: Sequence[int]) -> None:
+        """Make every tensor what it is in the process that owns it, in place."""
+        if self.count == 1:
+            return
+        import torch
+
+        for owner in range(self.count):
+            own = [tensor for tensor, whose in zip(tensors, owners, strict=True) if whose == owner]
+            for bucket in _buckets(own):
+                flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
+                with _peers():
+                    self._tensors.broadcast(flat, owner).wait()
+                if owner != self.rank:
+                    _fill(bucket, flat)
 
 
 ALONE = Ranks()
@@ -107,6 +121,11 @@ def _buckets(tensors: list[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
         bucket.append(tensor)
     if bucket:
         yield bucket
+
+
+def _fill(bucket: list[torch.Tensor], flat: torch.Tensor) -> None:
+    for tensor, part in zip(bucket, flat.split([one.numel() for one in bucket]), strict=True):
+        tensor.copy_(part.view_as(tensor))
 
 
 @contextmanager

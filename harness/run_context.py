@@ -44,6 +44,8 @@ class RunContext:
     """Wall-clock seconds between checkpoints; it has no influence on the result."""
     ranks: Ranks = ALONE
     """The processes that do this run together."""
+    zero_stage: int = 0
+    """1 where they share out the optimiser's state (`harness.sharded_state`)."""
     curve_done: int = -1
     """The last point of the learning curve that was drawn; point 0 is the start policy."""
 

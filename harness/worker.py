@@ -130,7 +130,9 @@ class _Attempt:
         for _ in range(resumed - sum(e["kind"] == "resumed" for e in read_events(self.directory.events))):
             log.write("resumed", stage=state["stage"] if state else 0, step=state["step"] if state else 0)
         meters = MeterBank(Meters(**state["meters"]) if state else None, self.ranks.count)
-        run = RunContext(spec, self.directory, task, meters, log, self.checkpoint_seconds, self.ranks)
+        run = RunContext(
+            spec, self.directory, task, meters, log, self.checkpoint_seconds, self.ranks, self.resources.zero_stage
+        )
         if state:
             run.curve_done = state["curve_done"]
         policy = self._start(run)

@@ -33,9 +33,11 @@ class RunResources(Frozen):
     """Processes that do the run together, each with the whole model: one a GPU, else 1."""
     tensor_parallel: int = Field(1, ge=1)
     """GPUs over which vLLM spreads one model."""
+    zero_stage: int = Field(0, ge=0, le=3)
+    """1 spreads the optimiser's state over the processes of a run (ZeRO); 2 and 3 are refused."""
     fsdp: Any = None
     deepspeed: Any = None
-    """What accelerate takes to spread one model's weights, gradients or optimiser state over GPUs: always refused."""
+    """What accelerate takes to spread a model over GPUs: always refused."""
 
     def checked(self) -> RunResources:
         """Itself; UserError for what a run cannot use, on any machine."""
@@ -50,12 +52,19 @@ class RunResources(Frozen):
                 "one GPU, where it is trained, so that vLLM has room for it there (more GPUs answer with processes; "
                 "a larger model fits one with a 4-bit base: qlora)."
             )
-        sharding = next((name for name in ("fsdp", "deepspeed") if getattr(self, name) is not None), None)
-        if sharding is not None:
+        if self.zero_stage and self.together == 1:
             raise UserError(
-                f"{sharding} is refused: every process of a run holds the whole model with its optimiser's state and "
-                "shares the updates' work alone (processes, gpus); what does not fit a GPU so needs a 4-bit base "
-                "(qlora), an adapter, accumulation or gradient_checkpointing (beyondrl plan FILE says which)."
+                f"zero_stage: {self.zero_stage} is refused: one process does each run, so there is nobody to spread "
+                "anything over (gpus: 2, or processes: 2 without GPUs)."
+            )
+        sharding = next((name for name in ("fsdp", "deepspeed") if getattr(self, name) is not None), None)
+        if sharding is not None or self.zero_stage > 1:
+            asked = sharding or f"zero_stage: {self.zero_stage}"
+            raise UserError(
+                f"{asked} is refused: weights and gradients are whole in every process of a run, which answers with "
+                "them between updates; zero_stage: 1 spreads the optimiser's state over its processes, and what does "
+                "not fit a GPU so needs a 4-bit base (qlora), an adapter, accumulation or gradient_checkpointing "
+                "(beyondrl plan FILE says which)."
             )
         return self
 
@@ -83,7 +92,13 @@ class LocalChoice(Frozen):
         if wanted.together > room:
             unit = "GPUs" if room == gpus else "cores"
             raise UserError(f"processes: {wanted.together} is refused: each has one of this machine's {room} {unit}.")
-        return LocalExecutor(slots, threads=wanted.threads, gpus=wanted.gpus, processes=wanted.together)
+        return LocalExecutor(
+            slots,
+            threads=wanted.threads,
+            gpus=wanted.gpus,
+            processes=wanted.together,
+            zero_stage=wanted.zero_stage,
+        )
 
 
 class RayChoice(Frozen):
@@ -151,4 +166,9 @@ def overruled(choice: ExecutorChoice, name: str | None, address: str | None) -> 
 
 
 def _on_cluster(wanted: RunResources) -> Resources:
-    return Resources(threads=wanted.threads or 1, gpus=wanted.gpus or 0, processes=wanted.together)
+    return Resources(
+        threads=wanted.threads or 1,
+        gpus=wanted.gpus or 0,
+        processes=wanted.together,
+        zero_stage=wanted.zero_stage,
+    )

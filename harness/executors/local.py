@@ -44,6 +44,7 @@ class LocalExecutor:
         threads: int | None = None,
         gpus: int | None = None,
         processes: int = 1,
+        zero_stage: int = 0,
     ) -> None:
         cores = len(os.sched_getaffinity(0))
         self.devices = visible_gpus() if gpus != 0 else ()
@@ -51,7 +52,10 @@ class LocalExecutor:
             raise UserError(f"slots={slots} is not possible: at least one run must be able to go on (--slots 1).")
         self.slots = slots or len(self.devices) // processes or max(1, cores // ((threads or 1) * processes))
         self.resources = Resources(
-            threads or max(1, cores // (self.slots * processes)), min(processes, len(self.devices)), processes
+            threads or max(1, cores // (self.slots * processes)),
+            min(processes, len(self.devices)),
+            processes,
+            zero_stage,
         )
         self._work = work
         self._running: dict[int, LocalHandle] = {}

@@ -68,8 +68,8 @@ def block_adam(groups: list[dict[str, Any]], learning_rate: float) -> Any:
         @torch.no_grad()
         def step(self, closure: Any = None) -> Any:
             loss = None if closure is None else closure()
-            for group in self.param_groups:
-                (tensor,) = group["params"]
+            held = [(group, tensor) for group in self.param_groups for tensor in group["params"]]
+            for group, tensor in held:
                 if tensor.grad is None:
                     continue
                 state, gradient = self.state[tensor], tensor.grad.float()

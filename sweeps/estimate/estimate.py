@@ -32,6 +32,7 @@ from sweeps.resolve import Sweep
 
 _BYTES_A_ROW = 150.0  # of samples.parquet, by the shipped tasks' runs
 _FILES = 400_000.0  # tokenizer, events and records of a run
+_GPUS = (2, 4, 8)  # that a run may be done by
 _BASED_ON = 8  # finished runs of a kind are enough for a median
 Extents = tuple[Train, Shape, Update]
 
@@ -69,8 +70,12 @@ class Estimate:
 class Estimator:
     """Estimates runs of one model from their specs; what it looks up is looked up once."""
 
-    def __init__(self, handle: ModelHandle, history: Sequence[Past], devices: Sequence[Device], device: str) -> None:
+    def __init__(
+        self, handle: ModelHandle, history: Sequence[Past], devices: Sequence[Device], device: str, spread: int = 1
+    ) -> None:
+        """`spread` is over how many processes a run's optimiser state is spread."""
         self.handle, self.history, self.devices, self.device = handle, history, devices, device
+        self.spread = spread
         self._shapes: dict[str, Shape | str] = {}
         self._texts: dict[str, Texts] = {}
         self._bases: dict[str, tuple[float, str]] = {}
@@ -197,13 +202,16 @@ class Estimator:
         texts: Texts,
         accumulation: int = 1,
         checkpointing: bool = False,
+        spread: int | None = None,
     ) -> float:
         """Peak bytes of a run beside `_base`: its largest stage, or what the weights alone take."""
         peaks = [self.handle.parameters * 4.0]
         for stage, shape, update in stages:
             asked = spec.training.over(stage.training).settled()
             settings = Settings(
-                max(asked.accumulation, accumulation), bool(asked.gradient_checkpointing or checkpointing)
+                max(asked.accumulation, accumulation),
+                bool(asked.gradient_checkpointing or checkpointing),
+                spread or self.spread,
             )
             peaks.append(peak_bytes(stage, shape, update, texts, settings, spec.evaluation.items))
         return max(peaks)
@@ -238,7 +246,11 @@ class Estimator:
         short = next((one for one in halves if needs(self._again(stages, texts.shorter(one))) <= room), None)
         if short is not None:
             found.append(f"evaluation max_new_tokens: {short}")
-        if device.gpu and stages and all(stage.optimiser.takes == "gradient" for stage, _, _ in stages):
+        by_gradient = bool(stages) and all(stage.optimiser.takes == "gradient" for stage, _, _ in stages)
+        over = next((n for n in _GPUS if by_gradient and device.gpu and needs(spread=n) <= room), None)
+        if over is not None and self.spread == 1:
+            found.append(f"resources zero_stage: 1 with gpus: {over}")
+        if device.gpu and by_gradient:
             shape = self._shape(load_parameterisation("qlora"))
             put = [] if isinstance(shape, str) else self._again([(s, shape, u) for s, _, u in stages], texts)
             most = parts[-1] if parts else 1
@@ -262,9 +274,11 @@ class Estimator:
         return rows + _FILES + (last.trainable * 4.0 if last.adapter else last.parameters * 4.0)
 
 
-def estimate_sweep(sweep: Sweep, history: Sequence[Past], devices: Sequence[Device], device: str) -> list[Estimate]:
+def estimate_sweep(
+    sweep: Sweep, history: Sequence[Past], devices: Sequence[Device], device: str, spread: int = 1
+) -> list[Estimate]:
     """One estimate an arm, of one of its final runs at the settings that its first trial has."""
-    estimator = Estimator(load_model(sweep.model.name), history, devices, device)
+    estimator = Estimator(load_model(sweep.model.name), history, devices, device, spread)
     found = []
     for arm in sweep.arms:
         method = arm.component()

@@ -28,6 +28,8 @@ class Settings:
 
     accumulation: int = 1
     checkpointing: bool = False
+    spread: int = 1
+    """Processes that the optimiser's state is spread over (`zero_stage: 1`)."""
 
 
 def peak_bytes(stage: Train, shape: Shape, update: Update, texts: Texts, settings: Settings, evaluated: int) -> float:
@@ -40,12 +42,13 @@ def peak_bytes(stage: Train, shape: Shape, update: Update, texts: Texts, setting
         own = getattr(stage.optimiser, "held_bytes", lambda count: 8.0 * count)(shape.trainable)
         every = shape.trainable * 4.0 * getattr(stage.optimiser, "population", 1)
         return held + own + max(min(every, _MEMBERS), shape.trainable * 4.0) + sampling
-    state = shape.trainable * float(getattr(stage.optimiser, "state_bytes", _ADAM_BYTES))
+    state = shape.trainable * float(getattr(stage.optimiser, "state_bytes", _ADAM_BYTES)) / settings.spread
     rows = -(-update.rows // settings.accumulation)
     tokens = rows * update.tokens
     kept = tokens * shape.kept_bytes
     if settings.checkpointing:
         kept = tokens * (shape.layers * shape.hidden_bytes + shape.kept_bytes / shape.layers)
     logits = tokens * shape.vocabulary * 4 * _LOGITS
-    training = max(kept + logits, shape.trainable * 4)  # the step's own temporaries are as large as the gradients
+    updating = shape.trainable * 4 / settings.spread  # its temporaries are as large as the gradients that it takes
+    training = max(kept + logits, updating)
     return held + state + shape.trainable * 4 + max(training, sampling)

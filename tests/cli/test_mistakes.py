@@ -203,8 +203,10 @@ def test_a_reader_that_leaves_early() -> None:
         ("{processes: 4096}", "processes: 4096 is refused: each has one of this machine's"),
         ("{processes: 2, gpus: 4}", "processes: 2 with gpus: 4 is refused: each process of a run has one GPU"),
         ("{tensor_parallel: 2}", "tensor_parallel: 2 is refused: the policy that vLLM answers with lies whole on"),
-        ("{fsdp: full_shard}", "fsdp is refused: every process of a run holds the whole model"),
-        ("{deepspeed: zero3.json}", "deepspeed is refused: every process of a run holds the whole model"),
+        ("{zero_stage: 1}", "zero_stage: 1 is refused: one process does each run"),
+        ("{zero_stage: 3, processes: 2}", "zero_stage: 3 is refused: weights and gradients are whole in every process"),
+        ("{fsdp: full_shard}", "fsdp is refused: weights and gradients are whole in every process"),
+        ("{deepspeed: zero3.json}", "deepspeed is refused: weights and gradients are whole in every process"),
         ("{thread: 2}", "No key of 'resources' is called 'thread'. Did you mean 'threads'?"),
     ],
 )
