@@ -89,6 +89,7 @@ def carry_out(
     """
     from cli.places import nearest_existing, require_writable
     from cli.plan import estimates_apart, estimates_of
+    from harness.engines.choice import check_spread
     from harness.models import load_model
     from results.database import check
     from sweeps.controller import Controller
@@ -104,10 +105,12 @@ def carry_out(
 
     for text in devices:
         described(text)  # one that cannot be read is said first of all
-    executor = parsed.executor.open(parsed.resources.checked(), slots, places.runs)
+    executor = parsed.executor.open(parsed.resources.checked(parsed.evaluation.engine), slots, places.runs)
     if not dry_run and not SweepDirectory.of(places.runs, parsed.name).path.exists():
         executor.prepare()  # never begun, so there are runs to do: what they need is loaded while the plan is made
-    resolved = resolve(parsed, document, load_model(parsed.model).reference())
+    model = load_model(parsed.model)
+    check_spread(model.configuration(), parsed.resources.tensor_parallel)
+    resolved = resolve(parsed, document, model.reference())
     if not dry_run:
         check(places.database)
         require_writable(places.runs, "--runs")

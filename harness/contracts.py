@@ -334,6 +334,13 @@ class Resources:
     """That do the run together (`harness.ranks`); with GPUs, one a GPU."""
     zero_stage: int = 0
     """1 spreads the optimiser's state over them (`harness.sharded_state`), 0 leaves it whole in each."""
+    tensor_parallel: int = 1
+    """Devices over which vLLM spreads the model of a run that one process does: its GPUs, else so many processes."""
+
+    @property
+    def devices(self) -> int:
+        """GPUs, or processes that want a core: a run's seconds count once for each of them."""
+        return self.processes * self.tensor_parallel
 
 
 @runtime_checkable

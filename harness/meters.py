@@ -21,13 +21,13 @@ Phase = Literal["train", "generate", "evaluate", "overhead"]
 
 
 class MeterBank:
-    """The live meters of a run or stage. Seconds count once for each of `processes` that are at the run together;
-    what they had of their processors is then not known."""
+    """The live meters of a run or stage. Seconds count once for each of `devices` that a run holds; what several
+    processes had of their processors is then not known."""
 
-    def __init__(self, start: Meters | None = None, processes: int = 1) -> None:
+    def __init__(self, start: Meters | None = None, devices: int = 1) -> None:
         self.values: dict[str, float] = (start or Meters(processor_seconds=0.0)).model_dump(exclude_none=True)
-        self._processes = processes
-        if processes > 1:
+        self._devices = devices
+        if devices > 1:
             self.values.pop("processor_seconds", None)
         self._phases: list[Phase] = []
         self._since, self._processor = time.perf_counter(), time.process_time()
@@ -73,7 +73,7 @@ class MeterBank:
         if torch.cuda.is_available() and torch.cuda.is_initialized():
             torch.cuda.synchronize()
         now, processor = time.perf_counter(), time.process_time()
-        self.values[f"{self.phase}_seconds"] += self._processes * (now - self._since)
+        self.values[f"{self.phase}_seconds"] += self._devices * (now - self._since)
         if "processor_seconds" in self.values:
             self.values["processor_seconds"] += processor - self._processor
         self._since, self._processor = now, processor

@@ -29,6 +29,8 @@ class Policy:
     kind: Literal["full", "adapter", "generator"] = "full"
     moments: Moments | None = None
     """The optimiser state that the stage before left for these tensors, where the next one goes on with it."""
+    tensor_parallel: int = 1
+    """Devices over which vLLM spreads the copy that it answers with; the model itself lies whole on the first."""
 
     def tensors(self) -> dict[str, torch.nn.Parameter]:
         """The trainable tensors by name; a tied tensor appears once."""

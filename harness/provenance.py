@@ -39,6 +39,7 @@ def environment(resources: Resources) -> dict[str, Any]:
         "threads": resources.threads,
         "processes": resources.processes,
         "zero_stage": resources.zero_stage,
+        "tensor_parallel": resources.tensor_parallel,
         "gpu": gpu,
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "hostname": socket.gethostname(),

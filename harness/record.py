@@ -47,8 +47,8 @@ SAMPLE_COLUMNS = (
 
 
 class Meters(Frozen):
-    """Everything a run or a stage spent. Seconds are wall-clock seconds of each of its processes, added up, but
-    for the processor's."""
+    """Everything a run or a stage spent. Seconds are wall-clock seconds of each of its processes (or each device over
+    which vLLM spreads its model), added up, but for the processor's."""
 
     train_seconds: float = 0.0
     generate_seconds: float = 0.0

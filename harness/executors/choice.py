@@ -28,29 +28,26 @@ class RunResources(Frozen):
     threads: int | None = Field(None, ge=1)
     """Processor threads of a process; on this machine the cores divided by all processes, on a cluster 1."""
     gpus: int | None = Field(None, ge=0)
-    """GPUs; on this machine one a process where there are some, on a cluster 0."""
+    """GPUs; on this machine one a process (or as many as `tensor_parallel`) where there are some, on a cluster 0."""
     processes: int | None = Field(None, ge=1)
     """Processes that do the run together, each with the whole model: one a GPU, else 1."""
     tensor_parallel: int = Field(1, ge=1)
-    """GPUs over which vLLM spreads one model."""
+    """GPUs, or processes without any, over which vLLM spreads the one copy that it answers with; the run's one process
+    trains on the first."""
     zero_stage: int = Field(0, ge=0, le=3)
     """1 spreads the optimiser's state over the processes of a run (ZeRO); 2 and 3 are refused."""
     fsdp: Any = None
     deepspeed: Any = None
     """What accelerate takes to spread a model over GPUs: always refused."""
 
-    def checked(self) -> RunResources:
-        """Itself; UserError for what a run cannot use, on any machine."""
-        if self.gpus and self.processes is not None and self.processes != self.gpus:
+    def checked(self, engine: str) -> RunResources:
+        """Itself; UserError for what a run that `engine` answers for cannot use, on any machine."""
+        if self.tensor_parallel > 1:
+            self._check_tensor_parallel(engine)
+        elif self.gpus and self.processes is not None and self.processes != self.gpus:
             raise UserError(
                 f"processes: {self.processes} with gpus: {self.gpus} is refused: each process of a run has one GPU "
                 f"(processes: {self.gpus}, or leave it out)."
-            )
-        if self.tensor_parallel > 1:
-            raise UserError(
-                f"tensor_parallel: {self.tensor_parallel} is refused: the policy that vLLM answers with lies whole on "
-                "one GPU, where it is trained, so that vLLM has room for it there (more GPUs answer with processes; "
-                "a larger model fits one with a 4-bit base: qlora)."
             )
         if self.zero_stage and self.together == 1:
             raise UserError(
@@ -71,7 +68,25 @@ class RunResources(Frozen):
     @property
     def together(self) -> int:
         """How many processes do a run."""
-        return self.processes or self.gpus or 1
+        return self.processes or (1 if self.tensor_parallel > 1 else self.gpus) or 1
+
+    def _check_tensor_parallel(self, engine: str) -> None:
+        asked = f"tensor_parallel: {self.tensor_parallel}"
+        if engine != "vllm":
+            raise UserError(
+                f"{asked} is refused: it is vLLM's, and the engine {engine} answers (evaluation: {{engine: vllm}}, or "
+                "leave it out)."
+            )
+        if self.together > 1:
+            raise UserError(
+                f"processes: {self.processes} with {asked} is refused: each process of a run has one GPU and a vLLM "
+                "of its own there (leave one of them out)."
+            )
+        if self.gpus and self.gpus != self.tensor_parallel:
+            raise UserError(
+                f"gpus: {self.gpus} with {asked} is refused: vLLM has all GPUs of the run, the first of which trains "
+                f"(gpus: {self.tensor_parallel}, or leave it out)."
+            )
 
 
 class LocalChoice(Frozen):
@@ -89,15 +104,19 @@ class LocalChoice(Frozen):
             there = f"{gpus} that are visible" if gpus else "no GPU that is visible"
             raise UserError(f"gpus: {wanted.gpus} is refused: this machine has {there} here.")
         room = gpus if gpus and wanted.gpus != 0 else cores
-        if wanted.together > room:
+        if max(wanted.together, wanted.tensor_parallel) > room:
+            asked = f"tensor_parallel: {wanted.tensor_parallel}" if wanted.together == 1 else ""
             unit = "GPUs" if room == gpus else "cores"
-            raise UserError(f"processes: {wanted.together} is refused: each has one of this machine's {room} {unit}.")
+            raise UserError(
+                f"{asked or f'processes: {wanted.together}'} is refused: each has one of this machine's {room} {unit}."
+            )
         return LocalExecutor(
             slots,
             threads=wanted.threads,
             gpus=wanted.gpus,
             processes=wanted.together,
             zero_stage=wanted.zero_stage,
+            tensor_parallel=wanted.tensor_parallel,
         )
 
 
@@ -171,4 +190,5 @@ def _on_cluster(wanted: RunResources) -> Resources:
         gpus=wanted.gpus or 0,
         processes=wanted.together,
         zero_stage=wanted.zero_stage,
+        tensor_parallel=wanted.tensor_parallel,
     )

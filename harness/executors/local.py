@@ -45,17 +45,20 @@ class LocalExecutor:
         gpus: int | None = None,
         processes: int = 1,
         zero_stage: int = 0,
+        tensor_parallel: int = 1,
     ) -> None:
         cores = len(os.sched_getaffinity(0))
         self.devices = visible_gpus() if gpus != 0 else ()
         if slots is not None and slots < 1:
             raise UserError(f"slots={slots} is not possible: at least one run must be able to go on (--slots 1).")
-        self.slots = slots or len(self.devices) // processes or max(1, cores // ((threads or 1) * processes))
+        each = processes * tensor_parallel
+        self.slots = slots or len(self.devices) // each or max(1, cores // ((threads or 1) * each))
         self.resources = Resources(
-            threads or max(1, cores // (self.slots * processes)),
-            min(processes, len(self.devices)),
+            threads or max(1, cores // (self.slots * each)),
+            min(each, len(self.devices)),
             processes,
             zero_stage,
+            tensor_parallel,
         )
         self._work = work
         self._running: dict[int, LocalHandle] = {}

@@ -72,7 +72,7 @@ class RayExecutor:
         """Send a run to the cluster."""
         wanted = resources or self.resources
         task = self._task.options(
-            num_cpus=wanted.threads * wanted.processes, num_gpus=wanted.gpus, name=run_directory.name
+            num_cpus=wanted.threads * wanted.devices, num_gpus=wanted.gpus, name=run_directory.name
         )
         handle = RayHandle(self._ray, task.remote(str(run_directory.absolute()), wanted, self._work, os.getcwd()))
         self._running = [*(one for one in self._running if one.poll() is None), handle]
@@ -105,7 +105,7 @@ class RayExecutor:
     def _refusal(self) -> str:
         alive = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         there = "; ".join(f"{one.get('CPU', 0):g} threads and {one.get('GPU', 0):g} GPUs" for one in alive)
-        wanted = f"{self.resources.threads * self.resources.processes} threads and {self.resources.gpus} GPUs"
+        wanted = f"{self.resources.threads * self.resources.devices} threads and {self.resources.gpus} GPUs"
         return f"A run wants {wanted}, and no node of the Ray cluster has them: there is {there or 'no node'}."
 
 
@@ -155,7 +155,7 @@ class RayHandle(Handle):
 
 def _fits(node: dict[str, float], wanted: Resources) -> int:
     """How many runs a node has room for."""
-    room = [node.get("CPU", 0.0) // (wanted.threads * wanted.processes)]
+    room = [node.get("CPU", 0.0) // (wanted.threads * wanted.devices)]
     if wanted.gpus:
         room.append(node.get("GPU", 0.0) // wanted.gpus)
     return int(min(room))

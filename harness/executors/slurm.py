@@ -154,7 +154,7 @@ def _submitit(folder: Path, choice: SlurmChoice, resources: Resources, cluster: 
     }
     executor.update_parameters(
         timeout_min=choice.minutes,
-        cpus_per_task=resources.threads * resources.processes,
+        cpus_per_task=resources.threads * resources.devices,
         **{name: value for name, value in given.items() if value is not None},
     )
     return executor

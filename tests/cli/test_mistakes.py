@@ -202,7 +202,7 @@ def test_a_reader_that_leaves_early() -> None:
         ("{gpus: 64}", "gpus: 64 is refused: this machine has"),
         ("{processes: 4096}", "processes: 4096 is refused: each has one of this machine's"),
         ("{processes: 2, gpus: 4}", "processes: 2 with gpus: 4 is refused: each process of a run has one GPU"),
-        ("{tensor_parallel: 2}", "tensor_parallel: 2 is refused: the policy that vLLM answers with lies whole on"),
+        ("{tensor_parallel: 2}", "tensor_parallel: 2 is refused: it is vLLM's, and the engine hf answers (evaluation:"),
         ("{zero_stage: 1}", "zero_stage: 1 is refused: one process does each run"),
         ("{zero_stage: 3, processes: 2}", "zero_stage: 3 is refused: weights and gradients are whole in every process"),
         ("{fsdp: full_shard}", "fsdp is refused: weights and gradients are whole in every process"),
@@ -212,6 +212,30 @@ def test_a_reader_that_leaves_early() -> None:
 )
 def test_resources_that_a_run_cannot_have(say: Say, wanted: str, said: str) -> None:
     Path("s.yaml").write_text(f"{SWEEP}resources: {wanted}\n")
+    answer = say("sweep", "s.yaml", "--dry-run")
+    assert answer.code == 2 and said in answer.err and answer.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ("{tensor_parallel: 4096}", "tensor_parallel: 4096 is refused: each has one of this machine's"),
+        (
+            "{tensor_parallel: 2, processes: 2}",
+            "processes: 2 with tensor_parallel: 2 is refused: each process of a run",
+        ),
+        ("{tensor_parallel: 2, gpus: 4}", "gpus: 4 with tensor_parallel: 2 is refused: vLLM has all GPUs of the run"),
+        ("{tensor_parallel: 2, gpus: 2}", "gpus: 2 is refused: this machine has"),
+        (
+            "{tensor_parallel: 3}",
+            "tensor_parallel: 3 is refused: vLLM deals out this model's 4 attention heads evenly or",
+        ),
+    ],
+)
+def test_a_spread_that_vllm_cannot_have(say: Say, wanted: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr("harness.executors.local.visible_gpus", lambda: ())
+    Path("s.yaml").write_text(f"{SWEEP}evaluation: {{engine: vllm}}\nresources: {wanted}\n")
     answer = say("sweep", "s.yaml", "--dry-run")
     assert answer.code == 2 and said in answer.err and answer.err.count("\n") == 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.engines import choice
-from harness.engines.choice import check_engine, default_engine, engine_refusal
+from harness.engines.choice import check_engine, check_spread, default_engine, engine_refusal
 from harness.errors import UserError
 from harness.executors import local
 from harness.plan import training_refusal
@@ -51,3 +51,27 @@ def test_what_vllm_cannot_serve_is_refused_when_planned(name: str) -> None:
 @pytest.mark.parametrize("name", ["sft", "lora+grpo", "kron-lora+sft", "dora+dpo", "ia3+es", "eggroll", "base", "d2l"])
 def test_whatever_has_weights_in_the_end_is_served(name: str) -> None:
     assert engine_refusal(load_method(name), "vllm") is None
+
+
+@pytest.mark.parametrize(
+    ("configuration", "devices", "hint"),
+    [
+        ({"num_attention_heads": 12, "num_key_value_heads": 2}, 8, "12 attention heads .*tensor_parallel: 2"),
+        (
+            {"num_attention_heads": 14, "num_key_value_heads": 2, "intermediate_size": 4864},
+            7,
+            "2 key-value heads .*: 2",
+        ),
+        ({"num_attention_heads": 16, "intermediate_size": 100}, 8, "100 neurons .*tensor_parallel: 4"),
+        ({"text_config": {"num_attention_heads": 5}}, 2, "5 attention heads .*leave it out"),
+    ],
+)
+def test_a_model_that_vllm_cannot_deal_out_is_refused(configuration: dict, devices: int, hint: str) -> None:
+    with pytest.raises(UserError, match=rf"tensor_parallel: {devices} is refused: vLLM deals out this model's {hint}"):
+        check_spread(configuration, devices)
+
+
+def test_a_key_value_head_may_be_copied_to_several_devices() -> None:
+    """Qwen2.5-3B has 2 of them and 16 attention heads."""
+    for devices in (1, 2, 4, 8):
+        check_spread({"num_attention_heads": 16, "num_key_value_heads": 2, "intermediate_size": 11008}, devices)

@@ -14,6 +14,7 @@ import pytest
 
 from harness.contracts import Executor, Handle, Resources
 from harness.errors import UserError
+from harness.executors.choice import LocalChoice, RunResources
 from harness.executors.local import LocalExecutor
 from harness.fork_server import modules
 from harness.registry import methods, tasks
@@ -149,6 +150,14 @@ def test_the_fork_server_can_be_begun_before_the_first_run(tmp_path: Path) -> No
     executor.close()
 
 
+def test_one_process_has_all_gpus_over_which_its_model_is_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.executors.local.visible_gpus", lambda: ("0", "1", "2", "3"))
+    wanted = RunResources(threads=1, tensor_parallel=2).checked("vllm")
+    executor = LocalChoice().open(wanted, None, Path())
+    assert executor.slots == 2 and executor.resources == Resources(1, gpus=2, processes=1, tensor_parallel=2)
+    assert wanted.model_copy(update={"gpus": 2, "processes": 1}).checked("vllm").together == 1
+
+
 def test_slots_and_threads() -> None:
     cores = len(os.sched_getaffinity(0))
     assert LocalExecutor().slots == cores or LocalExecutor().devices
@@ -156,5 +165,7 @@ def test_slots_and_threads() -> None:
     assert LocalExecutor(10 * cores).resources.threads == 1
     assert LocalExecutor(1, processes=cores).resources == Resources(threads=1, processes=cores)
     assert LocalExecutor(processes=cores, gpus=0).slots == 1
+    spread = LocalExecutor(gpus=0, tensor_parallel=cores)
+    assert spread.slots == 1 and spread.resources == Resources(threads=1, tensor_parallel=cores)
     with pytest.raises(UserError, match="slots=0 is not possible"):
         LocalExecutor(0)
