@@ -45,7 +45,7 @@ def fork_server(load: bool = True) -> ForkServerContext:
     """
     context = multiprocessing.get_context("forkserver")
     if load:
-        context.set_forkserver_preload(["harness.preloading", *modules()])
+        context.set_forkserver_preload(["harness.preloading", *modules(), "harness.preloaded"])
     # A killed run leaves its semaphores to the tracker, which clears them away and need not say so.
     sys.warnoptions.append("ignore:resource_tracker:UserWarning")
     try:

@@ -48,7 +48,10 @@ def environment(resources: Resources) -> dict[str, Any]:
 
 @cache
 def code_state() -> dict[str, Any]:
-    """Commit, whether the tree differs from it, and the SHA-256 of the difference; all None outside a git checkout."""
+    """Commit, whether the tree differs from it, and the SHA-256 of the difference; all None outside a git checkout.
+
+    Asked once: what is forked from a process that knows (`harness.preloaded`) has it from there.
+    """
     root = Path(__file__).resolve().parent.parent
     unknown = {"commit": None, "dirty": None, "diff_sha256": None}
     if shutil.which("git") is None or not (root / ".git").exists():
