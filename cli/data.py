@@ -92,7 +92,8 @@ def report(
 
     written = write_report(database, names[0], out, note, tables, pareto)
     terminal = console()
-    terminal.print(leaderboard_text(database, names[0], terminal.width), markup=False, highlight=False, soft_wrap=True)
+    board = leaderboard_text(written.data, written.comparison, terminal.width)
+    terminal.print(board, markup=False, highlight=False, soft_wrap=True)
     say_where(written.html, out)
 
 

@@ -185,9 +185,8 @@ def _report(places: Places, name: str) -> None:
     say_damaged(ingest(places.runs, places.database).damaged)
     report = write_report(places.database, name, places.out)
     terminal = console()
-    terminal.print(
-        leaderboard_text(places.database, name, terminal.width), markup=False, highlight=False, soft_wrap=True
-    )
+    board = leaderboard_text(report.data, report.comparison, terminal.width)
+    terminal.print(board, markup=False, highlight=False, soft_wrap=True)
     say_where(report.html, places.out)
 
 

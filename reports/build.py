@@ -15,7 +15,7 @@ from typing import Any
 from harness.atomic import write_text
 from reports import contents
 from reports.claim_rows import claims_table
-from reports.comparison import compare
+from reports.comparison import Comparison, compare
 from reports.figures import FEW, draw_figures
 from reports.headline import headline, title
 from reports.importance import importance
@@ -42,9 +42,17 @@ class Report:
     markdown: Path
 
 
+@dataclass(frozen=True)
+class SweepReport(Report):
+    """The report of one sweep, with what it was made from."""
+
+    data: SweepData
+    comparison: Comparison
+
+
 def write_report(
     database: Path, sweep: str, out: Path, notes: Sequence[str] = (), tables: bool = False, fronts: Sequence[str] = ()
-) -> Report:
+) -> SweepReport:
     """Write `<out>/<sweep>.html`, `<out>/<sweep>.md`, and `<out>/<sweep>/` with figures, answers and records.
 
     `notes` are remarks of whoever publishes it, shown as that; `fronts` are pairs of meters (`flops,accuracy`) to draw
@@ -52,12 +60,13 @@ def write_report(
     """
     meters = [parse_meters(text) for text in fronts]
     data = read_sweep_data(database, sweep)
+    comparison = compare(data)
     given = [*(("--note", note) for note in notes), *(("--pareto", text) for text in fronts)]
     options = [part for pair in given for part in pair]
-    parts, figures = _parts(data, notes, meters, shlex.join(["beyondrl", "report", sweep, *options]))
+    parts, figures = _parts(data, comparison, notes, meters, shlex.join(["beyondrl", "report", sweep, *options]))
     samples, records = read_samples(database, sweep), read_records(database, sweep)
     parts |= {"samples": bool(samples), "records": bool(records)}
-    report, folder = Report(out / f"{sweep}.html", out / f"{sweep}.md"), out / sweep
+    report, folder = SweepReport(out / f"{sweep}.html", out / f"{sweep}.md", data, comparison), out / sweep
     folder.mkdir(parents=True, exist_ok=True)
     for figure in figures:
         write_text(folder / f"{figure.key}.svg", figure.svg)
@@ -78,9 +87,8 @@ def write_report(
 
 
 def _parts(
-    data: SweepData, notes: Sequence[str], fronts: Sequence[tuple[str, str]], command: str
+    data: SweepData, comparison: Comparison, notes: Sequence[str], fronts: Sequence[tuple[str, str]], command: str
 ) -> tuple[dict[str, Any], list[Figure]]:
-    comparison = compare(data)
     figures = draw_figures(data, comparison, fronts)
     shown = {
         "accuracy": [f for f in figures if f.key == "accuracy"],

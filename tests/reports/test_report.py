@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 from harness.errors import UserError
-from reports.build import Report, write_report
+from reports.build import SweepReport, write_report
 from reports.leaderboard import leaderboard_text
 from reports.tables import Table
 from results.database import query
@@ -25,7 +25,7 @@ def database(swept: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def report(database: Path, tmp_path_factory: pytest.TempPathFactory) -> Report:
+def report(database: Path, tmp_path_factory: pytest.TempPathFactory) -> SweepReport:
     return write_report(database, "small", tmp_path_factory.mktemp("out"))
 
 
@@ -33,7 +33,7 @@ SECTIONS = ("Leaderboard", "Every pair", "Learning curves", "Score against cost"
             "Failures and refusals", "Environment", "Make it again")  # fmt: skip
 
 
-def test_both_forms_hold_every_section_and_every_method(report: Report) -> None:
+def test_both_forms_hold_every_section_and_every_method(report: SweepReport) -> None:
     for text, heading in ((report.html.read_text(), ">{}</a></h2>"), (report.markdown.read_text(), "## {}")):
         for section in SECTIONS:
             assert heading.format(section) in text
@@ -41,7 +41,7 @@ def test_both_forms_hold_every_section_and_every_method(report: Report) -> None:
             assert word in text
 
 
-def test_the_page_is_well_formed_and_needs_nothing_from_elsewhere(report: Report) -> None:
+def test_the_page_is_well_formed_and_needs_nothing_from_elsewhere(report: SweepReport) -> None:
     text = report.html.read_text()
 
     class Reader(HTMLParser):
@@ -68,7 +68,7 @@ def test_the_page_is_well_formed_and_needs_nothing_from_elsewhere(report: Report
     assert "http" not in re.sub(r"http://www.w3.org/\S+", "", text.split(">Make it again")[0])
 
 
-def test_searches_without_gradients_have_their_table(report: Report) -> None:
+def test_searches_without_gradients_have_their_table(report: SweepReport) -> None:
     """Only methods that search are in it: the second stage of sft-es, not sft."""
     text = report.markdown.read_text()
     section = text.split("## Searches without gradients")[1].split("## Tuning")[0]
@@ -80,23 +80,23 @@ def test_searches_without_gradients_have_their_table(report: Report) -> None:
     assert float(cells["reward spread"]) >= 0 and "Searches without gradients" in report.html.read_text()
 
 
-def test_markdown_pictures_are_there(report: Report) -> None:
+def test_markdown_pictures_are_there(report: SweepReport) -> None:
     named = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", report.markdown.read_text())
     assert len(named) >= 6
     for name in named:
         assert (report.markdown.parent / name).read_text().lstrip().startswith("<?xml")
 
 
-def test_the_accuracies_are_the_databases(report: Report, database: Path) -> None:
+def test_the_accuracies_are_the_databases(report: SweepReport, database: Path) -> None:
     _, rows = query(database, "SELECT method, accuracy FROM leaderboard")
     text = report.markdown.read_text()
     for name, accuracy in rows:
         assert re.search(rf"\| {name} \| {100 * accuracy:.1f} \[", text)
 
 
-def test_the_terminals_leaderboard_fits_where_it_is_shown(database: Path) -> None:
+def test_the_terminals_leaderboard_fits_where_it_is_shown(report: SweepReport) -> None:
     for width in (50, 80, 140):
-        lines = leaderboard_text(database, "small", width).splitlines()
+        lines = leaderboard_text(report.data, report.comparison, width).splitlines()
         table = [line for line in lines if line.lstrip().startswith(("rank", "1", "2", "3"))]
         assert len(table) == 4 and all(len(line) <= width for line in table)
 
@@ -106,13 +106,13 @@ def test_an_unknown_sweep_names_the_nearest(database: Path, tmp_path: Path) -> N
         write_report(database, "smal", tmp_path)
 
 
-def test_the_training_options_stand_with_the_settings(report: Report) -> None:
+def test_the_training_options_stand_with_the_settings(report: SweepReport) -> None:
     section = report.markdown.read_text().partition("## Tuning")[2].partition("## ")[0]
     (row,) = (line for line in section.splitlines() if line.startswith("| sft | "))
     assert row.rstrip(" |").endswith("accumulation 2")
 
 
-def test_every_stage_of_a_pipeline_has_its_line(report: Report, database: Path) -> None:
+def test_every_stage_of_a_pipeline_has_its_line(report: SweepReport, database: Path) -> None:
     text = report.markdown.read_text()
     assert ">Stages</a></h2>" in report.html.read_text()
     section = text.partition("## Stages")[2].partition("\n## ")[0]
@@ -139,7 +139,7 @@ def test_a_note_is_shown_and_is_in_the_command_that_makes_it_again(database: Pat
 
 
 def test_claims_of_the_literature_are_shown_where_a_sweep_has_both_arms(
-    swept: Path, report: Report, tmp_path: Path
+    swept: Path, report: SweepReport, tmp_path: Path
 ) -> None:
     """Here an arm is renamed; its budget is in steps, so the claim about operations cannot be decided by it."""
     assert "Claims of the literature" not in report.markdown.read_text() + report.html.read_text()
