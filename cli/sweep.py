@@ -143,6 +143,7 @@ def carry_out(
     anywhere = _command(words, Places(RUNS, DATABASE, OUT))
 
     started = time.time()
+    threading.Thread(target=_load_report).start()
 
     def begun() -> None:
         estimates: list[Estimate] = []
@@ -150,7 +151,6 @@ def carry_out(
             estimates = estimates_apart(parsed, document, places.runs, started, slots, resources, devices)
             show_estimates(estimates)
         keep_estimates(SweepDirectory.of(places.runs, resolved.name), resolved.identity, estimates)
-        threading.Thread(target=_load_report).start()
 
     try:
         outcome = Controller(resolved, places.runs, executor, executor.resources, [anywhere]).run(
@@ -170,9 +170,17 @@ def carry_out(
         raise typer.Exit(1)
 
 
+_REPORT = (
+    "results.ingest", "duckdb", "pandas", "pyarrow.parquet",
+    "reports.build", "reports.leaderboard", "matplotlib.backends.backend_svg",
+)  # fmt: skip
+"""What ingest and report import; pyarrow asks for pandas at the first list that it is given."""
+
+
 def _load_report() -> None:
-    """Import what ingest and report need while the runs are at work: slots wait for nothing at the end."""
-    for name in ("results.ingest", "reports.build", "reports.leaderboard", "duckdb", "matplotlib.backends.backend_svg"):
+    """Import what ingest and report need while the first runs wait for their own imports: nothing waits for it then,
+    neither slots at the end nor, beside the runs, their cores."""
+    for name in _REPORT:
         importlib.import_module(name)
 
 
