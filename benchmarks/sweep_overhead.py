@@ -27,17 +27,18 @@ from pathlib import Path
 
 import psutil
 
-from cli.sweep import Places, carry_out
-from cli.sweep_files import find_sweep_file
 from harness.events import read_events
 from harness.record import Meters, Result, RunDirectory
-from sweeps.file import read_sweep
 
 LIMIT = 0.03
 
 
 def main() -> int:
     """Print the shares of the slots' time."""
+    from cli.sweep import Places, carry_out  # here, because every process of a run imports this file
+    from cli.sweep_files import find_sweep_file
+    from sweeps.file import read_sweep
+
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("sweep", nargs="?", default="quickstart")
     arguments.add_argument("--slots", type=int, default=os.cpu_count())
