@@ -17,13 +17,16 @@ from typing import TYPE_CHECKING, Any
 from harness.contracts import GradientOptimiser, Offer, Signal, Task, TaskRefusal, TextTask
 from harness.errors import UserError
 from harness.spec import Budget, ModelReference
-from methods.objectives.document_batches import DocumentBatches
+from harness.update_size import Planned, UpdateSize
+from methods.objectives.document_batches import DocumentBatches, typical_chunks
 from methods.objectives.document_questions import Answers, asked_about
 from methods.objectives.evaluated_items import evaluated_items
 
 if TYPE_CHECKING:
     from harness.context import StageContext
     from harness.generated import GeneratedAdapters
+
+_LOOKED_AT = 128  # documents, for an estimate
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,42 @@ class ContextDistillation:
             stage, rows, batches.batch, lambda inputs: self.loss(stage, inputs), optimiser.create(stage)
         )
 
+    def update_size(self, planned: Planned) -> UpdateSize:
+        """By the first documents; those of an evaluation are counted as if each item had its own."""
+        task: Any = planned.task
+        split = "train" if self.documents is not None else next(iter(planned.evaluated))
+        some = task.documents(split, min(_LOOKED_AT, self.documents or _LOOKED_AT))
+        asked = [item for document in some for item in document.items[: self.questions]]
+        rows, updates = self.batch_size, None
+        if self.documents is None:
+            count = sum(planned.evaluated.values())
+            rows = min(rows, count)
+            updates = (self.passes or 0) * math.ceil(count / rows) or None
+        answers = [planned.tokens(task.demonstration(item)) + 1 for item in asked] if _has_gold(task) else []
+        tokens = _mean([planned.tokens(task.prompt_with(item, "")) for item in asked]) + _mean(answers)
+        configuration = getattr(planned.parameterisation, "configuration", {})
+        chunks: list[int] = []
+        if "longest" in configuration:
+            begun = planned.tokens("")
+            lengths = [planned.tokens(one.text) - begun for one in some]
+            drawn = (self.most_chunks, self.shortest, self.alone, self.growing)
+            found = typical_chunks(lengths, rows, configuration["longest"] - begun, *drawn)
+            chunks = [begun + length for length in found]
+        return UpdateSize(
+            rows=rows * len(asked) / len(some),
+            tokens=tokens,
+            chunks=tuple(chunks),
+            updates=updates,
+            **(self._taught(planned, some) if self.answers == "teacher" else {}),
+        )
+
+    def _taught(self, planned: Planned, some: list[Any]) -> dict[str, float]:
+        """What the teacher is asked: every question of every document, with the document."""
+        prompts = [planned.task.prompt_with(item, one.text) for one in some for item in one.items]
+        documents = self.documents or sum(planned.evaluated.values())
+        tokens = _mean([planned.tokens(prompt) for prompt in prompts[:_LOOKED_AT]])
+        return {"taught": len(prompts) / len(some) * documents, "taught_tokens": tokens}
+
     def loss(self, stage: StageContext, inputs: dict[str, Any]) -> tuple[Any, dict[str, float]]:
         """The loss of a batch of `DocumentBatches`, and what to log beside it."""
         import torch
@@ -129,6 +168,14 @@ class ContextDistillation:
         if self.documents is not None:
             return list(task.documents("train", self.documents))
         return [one for split, count in evaluated_items(stage).items() for one in _first(task, split, count)]
+
+
+def _has_gold(task: Any) -> bool:
+    return "demonstrations" in task.offers
+
+
+def _mean(values: list[int]) -> float:
+    return sum(values) / len(values) if values else 0.0
 
 
 def _first(task: Any, split: str, items: int) -> list[Any]:

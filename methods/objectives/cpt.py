@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING, Any
 from harness.contracts import GradientOptimiser, Offer, Signal, Task, TaskRefusal
 from harness.errors import UserError
 from harness.spec import ModelReference
+from harness.update_size import Planned, UpdateSize
 from methods.objectives.replay import NO_REPLAY, Replay
 
 if TYPE_CHECKING:
     from harness.context import StageContext
 
+_LOOKED_AT = 64  # texts, for an estimate
+_ENDS = 2  # tokens around a text
 _KEEPS_APART = ("sdpa", "eager")
 
 
@@ -79,6 +82,17 @@ class ContinuedPretraining:
 
     def _replayed(self, stage: StageContext, texts: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return self.replay.rows(stage, len(texts))
+
+    def update_size(self, planned: Planned) -> UpdateSize:
+        """Rows as full as texts of the mean length fill them; a longer one is cut and fills them."""
+        task: Any = planned.task
+        if "documents" in task.offers:
+            lengths = [planned.tokens(one.text) for one in task.documents("train", _LOOKED_AT)]
+        else:
+            some = task.items("train", _LOOKED_AT)
+            lengths = [planned.tokens(task.prompt(one)) + planned.tokens(task.demonstration(one)) for one in some]
+        row, text = min(self.length, planned.window), sum(lengths) / len(lengths) + _ENDS
+        return UpdateSize(self.batch_size, row // text * text if text < row else row)
 
     def describe(self) -> dict[str, Any]:
         shown = {"batch_size": self.batch_size, "length": self.length, "examples": self.examples}

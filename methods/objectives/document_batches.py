@@ -26,6 +26,36 @@ if TYPE_CHECKING:
     from harness.context import StageContext
 
 
+_MOMENTS, _DRAWN = 20, 16  # of a budget, and documents at each: their mean is within a few percent
+
+
+def typical_chunks(
+    lengths: Sequence[int],
+    rows: int,
+    longest: int,
+    most_chunks: int = 1,
+    shortest: int = 1,
+    alone: float = 0.0,
+    growing: float = 0.0,
+) -> list[int]:
+    """Tokens of each chunk of an update of `rows` documents that is like the mean over a budget. `lengths` are those of
+    some training documents, `longest` the tokens of a text in one chunk; the others are as in `DocumentBatches`."""
+    rng, ordered, chunks = random.Random(0), sorted(lengths), []
+    short = [length for length in ordered if length <= longest] or ordered
+    for moment in range(_MOMENTS):
+        spent = (moment + 0.5) / _MOMENTS
+        pool = short if spent < alone else ordered
+        if spent < growing:
+            limit = pool[0] + spent / growing * (pool[-1] - pool[0])
+            pool = pool[: max(1, bisect_right(pool, limit))]
+        for length in rng.choices(pool, k=_DRAWN):
+            wanted = drawn_count(rng, 1 if spent < alone else most_chunks, length, shortest)
+            parts = max(wanted, math.ceil(length / longest))
+            chunks += [math.ceil(length / parts)] * parts
+    share = rows / (_MOMENTS * _DRAWN)
+    return sorted(chunks)[:: max(1, round(1 / share))] if share < 1 else chunks * round(share)
+
+
 class DocumentBatches:
     """Draws `rows` documents an update from `asked`, with at most `questions` of each."""
 

@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any
 from harness.contracts import GradientOptimiser, Offer, Signal, Task
 from harness.registry import find_task, load_task
 from harness.spec import Budget, ModelReference
+from harness.update_size import Planned, UpdateSize
 from methods.objectives.evaluated_items import evaluated_items
 
 if TYPE_CHECKING:
     from harness.context import StageContext
 
 _ALONE = "only"
+_LOOKED_AT = 64  # items, for an estimate
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,19 @@ class OwnTasks:
             return described_loss(stage.policy.model, inputs, 0.0, 0.0)
 
         return GeneratorTrainer(stage, together * each, batch, loss, optimiser.create(stage))
+
+    def update_size(self, planned: Planned) -> UpdateSize:
+        """By the tasks of the evaluation and the demonstrations of each that training could have."""
+        task: Any = planned.task
+        wanted = planned.evaluated if self.described is None else {"train": self.described}
+        names = {one.id for split, count in wanted.items() for one in task.described(split, count) if one.descriptions}
+        turns = math.ceil(len(names) / self.tasks)
+        some = task.items("train", _LOOKED_AT)
+        texts = [text for one in some for text in (task.prompt_with(one, ""), task.demonstration(one))]
+        updates = turns * self.passes * math.ceil(self.examples / self.points)
+        return UpdateSize(
+            len(names) / turns * self.points, sum(map(planned.tokens, texts)) / len(some) + 1, updates=updates
+        )
 
     def describe(self) -> dict[str, Any]:
         return {

@@ -22,11 +22,12 @@ from harness.models import ModelHandle, load_model
 from harness.parts import load_parameterisation
 from harness.registry import find_method, find_task
 from harness.spec import RunSpec
+from harness.update_size import Planned, UpdateSize
 from sweeps.estimate.devices import Device
 from sweeps.estimate.history import Past, Throughput, evaluation_seconds, throughput
 from sweeps.estimate.memory import Settings, peak_bytes
 from sweeps.estimate.shape import Shape, shape_of
-from sweeps.estimate.texts import Texts, texts_of
+from sweeps.estimate.texts import Texts, asked, texts_of, tokens_of, window_of
 from sweeps.estimate.work import Update, Work, update_of, work_under
 from sweeps.resolve import Sweep
 
@@ -78,12 +79,13 @@ class Estimator:
         self.spread = spread
         self._shapes: dict[str, Shape | str] = {}
         self._texts: dict[str, Texts] = {}
+        self._sizes: dict[str, UpdateSize] = {}
         self._bases: dict[str, tuple[float, str]] = {}
 
     def of(self, label: str, pipeline: Pipeline, spec: RunSpec) -> Estimate:
         """One run of `spec`."""
         texts = self._lengths(spec)
-        stages, unknown = self._stages(pipeline, texts)
+        stages, unknown = self._stages(pipeline, spec, texts)
         whole = not unknown
         rate = throughput(self.history, spec, self.device)
         like = self.like(spec)
@@ -102,6 +104,10 @@ class Estimator:
             seconds = None  # nothing but an evaluation, and nobody knows how long that takes
         base, base_source = self._base(spec, bool(stages))
         memory = base + self._memory(stages, spec, texts) if whole else None
+        if any(shape.read_operations is not None for _, shape, _ in stages):
+            memory = statistics.median([one.result.peak_memory_bytes for one in like]) if like else None
+            base_source = "like runs" if like else ""
+            unknown += [] if like else ["what a generator keeps of the chunks that it reads is known from runs alone"]
         return Estimate(
             method=label,
             work=work,
@@ -112,11 +118,13 @@ class Estimator:
             memory_source=base_source,
             disk_bytes=self._disk(stages, spec) if whole else None,
             trainable=max((shape.trainable for _, shape, _ in stages), default=None),
-            fits=tuple(self._fit(one, stages, spec, texts, base) for one in self.devices) if whole else (),
+            fits=tuple(self._fit(one, stages, spec, texts, base) for one in self.devices)
+            if whole and not any(shape.read_operations is not None for _, shape, _ in stages)
+            else (),
             unknown=tuple(dict.fromkeys(unknown)),
         )
 
-    def _stages(self, pipeline: Pipeline, texts: Texts) -> tuple[list[Extents], list[str]]:
+    def _stages(self, pipeline: Pipeline, spec: RunSpec, texts: Texts) -> tuple[list[Extents], list[str]]:
         """The training stages with their extents, and what cannot be told of them."""
         stages: list[Extents] = []
         unknown: list[str] = []
@@ -127,12 +135,25 @@ class Estimator:
             if isinstance(shape, str):
                 unknown.append(shape)
                 continue
-            update = update_of(stage, shape, texts)
+            update = update_of(stage, shape, texts, self._size(stage, spec))
             if update is None:
                 unknown.append(f"the batches of {stage.objective.name} are known from runs alone")
             else:
                 stages.append((stage, shape, update))
         return stages, unknown
+
+    def _size(self, stage: Train, spec: RunSpec) -> UpdateSize | None:
+        """What the stage's objective says itself of its updates, asked once a task and evaluation."""
+        said = getattr(stage.objective, "update_size", None)
+        if said is None:
+            return None
+        key = f"{stage.describe()} {spec.task.model_dump_json()} {spec.evaluation.model_dump_json()}"
+        if key not in self._sizes:
+            task = find_task(spec.task.name).create(**spec.task.parameters)
+            self._sizes[key] = said(
+                Planned(task, tokens_of(self.handle), window_of(self.handle), asked(spec), stage.parameterisation)
+            )
+        return self._sizes[key]
 
     def _base(self, spec: RunSpec, trains: bool) -> tuple[float, str]:
         """What the process of a run holds beside the model on a processor, and how that is known."""
@@ -160,7 +181,7 @@ class Estimator:
         except UserError:  # of an earlier version of the method
             return None
         texts = self._lengths(past.spec)
-        stages, unknown = self._stages(pipeline, texts)
+        stages, unknown = self._stages(pipeline, past.spec, texts)
         return None if unknown else past.result.peak_memory_bytes - self._memory(stages, past.spec, texts)
 
     def like(self, spec: RunSpec) -> list[Past]:
@@ -263,7 +284,7 @@ class Estimator:
     @staticmethod
     def _again(stages: list[Extents], texts: Texts) -> list[Extents]:
         """The stages with texts of other lengths."""
-        return [(stage, shape, update_of(stage, shape, texts) or update) for stage, shape, update in stages]
+        return [(stage, shape, update_of(stage, shape, texts, one.size) or one) for stage, shape, one in stages]
 
     def _disk(self, stages: list[Extents], spec: RunSpec) -> float:
         """Bytes that a finished run keeps: its model or adapter, its answers and its records."""

@@ -8,6 +8,7 @@ those of the architecture, whichever it is, and no formula of ours.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,8 @@ class Shape:
     """Whether it is saved as an adapter beside its base."""
     text_operations: float | None = None
     """Of a generator: operations of its forward pass for one text, which take the place of those by the token."""
+    read_operations: Callable[[Sequence[int]], float] | None = None
+    """Of a generator that reads chunks: operations of its forward pass over chunks of so many tokens."""
 
 
 def shape_of(handle: ModelHandle, parameterisation: Any) -> Shape | str:
@@ -94,7 +97,13 @@ def _shape(handle: ModelHandle, part: Any, quantised: bool) -> Shape:
         text_operations=policy.model.hypernetwork.operations(policy.tokenizer, [_A_TEXT])
         if policy.kind == "generator"
         else None,
+        read_operations=_reading(policy.model),
     )
+
+
+def _reading(model: Any) -> Callable[[Sequence[int]], float] | None:
+    network = getattr(getattr(model, "hypernetwork", None), "network", None)
+    return getattr(network, "operations", None)
 
 
 def _kept(model: Any) -> float:

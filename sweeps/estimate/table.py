@@ -117,7 +117,8 @@ def _fits(estimates: Sequence[Estimate]) -> Iterator[str]:
         bad = {method: fit for method, fit in fits.items() if not fit.fits}
         said = f"{device} ({megabytes(size)} a process)"
         if not bad:
-            yield f"every run fits {said}"
+            unknown = ", ".join(one.method for one in estimates if not one.fits)
+            yield f"every run {f'but those of {unknown} (unknown) ' if unknown else ''}fits {said}"
         for method, fit in bad.items():
             cure = ", or ".join(fit.remedies) or "nothing that was tried (accumulation, checkpointing, length, qlora)"
             yield f"{method} does not fit {said}; what would make it fit: {cure}"

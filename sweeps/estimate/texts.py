@@ -7,12 +7,13 @@ be: which of them it was is said beside the estimate.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.models import ModelHandle
+    from harness.spec import RunSpec
 
 _ITEMS = 64  # the mean length of so many is within a few percent
 
@@ -36,11 +37,9 @@ class Texts:
 
 def texts_of(task: Any, handle: ModelHandle, limit: int | None, written: Sequence[float]) -> Texts:
     """The lengths of `task`'s texts; `written` are mean answer lengths of runs of this model on it."""
-    from harness.engines.hf import encode
-
-    tokenizer = handle.tokenizer()
+    tokenizer, tokens = handle.tokenizer(), tokens_of(handle)
     items = task.items("train", _ITEMS)
-    prompt = statistics.fmean(len(encode(tokenizer, task.prompt(item))) for item in items)
+    prompt = statistics.fmean(tokens(task.prompt(item)) for item in items)
     shown = None
     if "demonstrations" in task.offers:
         gold = [tokenizer(task.demonstration(item), add_special_tokens=False).input_ids for item in items]
@@ -51,3 +50,27 @@ def texts_of(task: Any, handle: ModelHandle, limit: int | None, written: Sequenc
     if shown is not None:
         return Texts(prompt, min(shown, longest), shown, longest, "demonstrations")
     return Texts(prompt, float(longest), shown, longest, "the longest allowed")
+
+
+def tokens_of(handle: ModelHandle) -> Callable[[Any], int]:
+    """Counts the tokens of a prompt or a text as the model reads it."""
+    from harness.engines.hf import encode
+
+    tokenizer = handle.tokenizer()
+    tokenizer.model_max_length = 10**12  # to count a text is no reason to warn that it is long
+    return lambda prompt: len(encode(tokenizer, prompt))
+
+
+def window_of(handle: ModelHandle) -> int:
+    """Positions that the model has."""
+    configuration = handle.configuration()
+    return int(configuration.get("text_config", configuration)["max_position_embeddings"])
+
+
+def asked(spec: RunSpec) -> dict[str, int]:
+    """Items that a run asks of each split, at the end or for its learning curve."""
+    protocol = spec.evaluation
+    counts: dict[str, int] = {protocol.split: protocol.items}
+    if protocol.curve_points:
+        counts["val"] = max(counts.get("val", 0), protocol.curve_items)
+    return counts

@@ -2,16 +2,19 @@
 
 An objective that samples as it trains has `prompts_per_step` (and `group_size` or `samples`), one that samples first
 `sampling_share`, `prompts` and `samples`, the others `batch_size` alone; a fitness optimiser has a `population`. The
-count of operations is the meters' own (`harness.meters`). What has none of these words is told by like runs alone.
+count of operations is the meters' own (`harness.meters`). One whose batches are its own affair says how large they are
+(`harness.update_size`). What does neither is told by like runs alone.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
 from harness.contracts import LikelihoodObjective, Train
 from harness.spec import Budget
+from harness.update_size import UpdateSize
 from sweeps.estimate.shape import Shape
 from sweeps.estimate.texts import Texts
 
@@ -47,12 +50,17 @@ class Update:
     sampled: int
     """Sequences that are sampled at once."""
     sampling_share: float = 0.0
+    size: UpdateSize | None = None
+    """What the objective said itself."""
 
 
-def update_of(stage: Train, shape: Shape, texts: Texts) -> Update | None:
-    """One update of a stage; None for an objective that has none of the words."""
+def update_of(stage: Train, shape: Shape, texts: Texts, size: UpdateSize | None = None) -> Update | None:
+    """One update of a stage, of the `size` that its objective says; None for one that says nothing and has none of the
+    words."""
     objective, optimiser = stage.objective, stage.optimiser
     whole = texts.prompt + texts.completion
+    if size is not None:
+        return _sized(stage, shape, texts, size)
     population = getattr(optimiser, "population", None)
     if optimiser.takes == "fitness":
         asked = getattr(objective, "prompts", None) or getattr(objective, "batch_size", None)
@@ -89,6 +97,17 @@ def update_of(stage: Train, shape: Shape, texts: Texts) -> Update | None:
     return Update(work, Work(), batch, tokens / batch, 0)
 
 
+def _sized(stage: Train, shape: Shape, texts: Texts, size: UpdateSize) -> Update:
+    tokens = size.rows * size.tokens
+    read = 0.0 if shape.read_operations is None else 3.0 * shape.read_operations(size.chunks)
+    reading = Work(flops=read + 2.0 * shape.compute_parameters * sum(size.chunks), steps=1)
+    asked, answered = size.taught * size.taught_tokens, size.taught * texts.completion
+    flops = 2.0 * 2.0 * shape.compute_parameters * (asked + answered)  # once to answer, once for the likeliest tokens
+    first = Work(asked, answered, rollouts=size.taught, flops=flops)
+    work = _trained(tokens, stage, shape, tokens).plus(reading)
+    return Update(work, first, math.ceil(size.rows), size.tokens, 0, 1.0, size)
+
+
 def work_under(stages: list[tuple[Train, Update]], budget: Budget, rate: float | None) -> Work | None:
     """All stages under the budget; `rate` is operations a device-second. None where no limit can be counted."""
     limits = budget.limits()
@@ -118,6 +137,8 @@ def _until(update: Update, limits: dict[str, float], share: float) -> Work:
         for name, limit in limits.items()
         if getattr(update.work, name)
     ]
+    if update.size is not None and update.size.updates is not None:
+        counts.append(update.size.updates)
     return first.plus(update.work.times(max(0.0, min(counts)))) if counts else first
 
 

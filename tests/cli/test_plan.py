@@ -40,3 +40,13 @@ def test_a_price_that_is_none_and_a_sweep_that_was_never_run(say: Say, tmp_path:
     assert told.code == 2 and "'cheap' is no price of a device-hour: --price 2.50" in told.err
     told = say("plan", "small.yaml", "--check")
     assert told.code == 2 and "There is nothing to check 'small' against" in told.err
+
+
+def test_a_plan_says_whose_memory_it_does_not_know(say: Say, tmp_path: Path) -> None:
+    text = SWEEP.replace("{name: countdown, level: L1}", "{name: facts, level: F0, context: none}")
+    text = text.replace("{name: sft, examples: 64}", "{name: d2l, longest: 64, latent: 16, blocks: 1, documents: 64}")
+    (tmp_path / "small.yaml").write_text(text.replace("model: lab", "model: lab-reader"))
+    told = say("plan", "small.yaml")
+    assert told.code == 0, told.err
+    assert "every run but those of d2l (unknown) fits this machine" in told.out
+    assert "no estimate of d2l: what a generator keeps of the chunks that it reads is known from runs alone" in told.out

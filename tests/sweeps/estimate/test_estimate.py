@@ -54,6 +54,24 @@ def test_tokens_and_operations_are_those_that_the_run_meters(name: str, runs: di
         assert getattr(found.work, figure) == pytest.approx(getattr(meters, figure), rel=0.35), figure
 
 
+@pytest.mark.parametrize("name", ["cpt", "d2l", "context-distillation", "task-lora"])
+def test_objectives_that_say_how_large_their_updates_are(name: str, tmp_path: Path) -> None:
+    done = run_to_end(make_spec(name, steps=6), tmp_path)
+    spec, meters = done.read_spec(), done.read_result().meters
+    found = estimate(spec, [])
+    assert found.work is not None
+    if name == "d2l":  # of its memory like runs alone know
+        assert found.memory_bytes is None and not found.fits and "is known from runs alone" in found.unknown[0]
+        again = estimate(RunSpec(**dict(spec.model_copy(update={"seed": spec.seed + 1}))), [done])
+        assert again.memory_bytes == done.read_result().peak_memory_bytes and not again.unknown
+    else:
+        assert found.memory_bytes is not None and found.fits and not found.unknown
+    assert found.work.steps == pytest.approx(meters.steps)
+    assert found.work.trained_tokens == pytest.approx(meters.trained_tokens, rel=0.15)
+    for figure in ("flops", "prompt_tokens", "generated_tokens", "rollouts"):
+        assert getattr(found.work, figure) == pytest.approx(getattr(meters, figure), rel=0.35), figure
+
+
 @pytest.mark.parametrize("size", ["L", "M", "S"])
 def test_a_hypernetwork_costs_by_the_text(size: str, tmp_path: Path) -> None:
     """An update beyond the first, for which every description is read once."""
