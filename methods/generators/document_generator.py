@@ -26,12 +26,20 @@ class DocumentGenerator(nn.Module):
     """The network, and how documents reach it."""
 
     def __init__(
-        self, base: Any, targets: Sequence[str], longest: int, together: int, reader: Any, **sizes: int
+        self,
+        base: Any,
+        targets: Sequence[str],
+        longest: int,
+        together: int,
+        reader: Any,
+        gated: bool = False,
+        **sizes: int,
     ) -> None:
         """`sizes` are rank, latent, latents, blocks and heads of `DocumentShape`."""
         super().__init__()
         self.configuration: Mapping[str, Any] = {
-            "targets": list(targets), "longest": longest, "together": together, "reader": reader, **sizes,
+            "targets": list(targets), "longest": longest, "together": together, "reader": reader, "gated": gated,
+            **sizes,
         }  # fmt: skip
         config = base.config.get_text_config()
         if longest > config.max_position_embeddings:
@@ -48,7 +56,9 @@ class DocumentGenerator(nn.Module):
         partly = next((kind.name for kind in kinds if kind.blocks != tuple(range(blocks))), None)
         if partly is not None:
             raise UserError(f"The layers {partly} are not one of one shape in each of {blocks} blocks: take others.")
-        self.network = DocumentNetwork(DocumentShape(config.hidden_size, blocks, kinds, reader=reader, **sizes))
+        self.network = DocumentNetwork(
+            DocumentShape(config.hidden_size, blocks, kinds, reader=reader, gated=gated, **sizes)
+        )
 
     def write(self, base: Any, tokenizer: Any, texts: Sequence[str]) -> GeneratedAdapters:
         """The adapter of every text; UserError for one without any token."""

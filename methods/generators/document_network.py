@@ -6,6 +6,10 @@ one, into a row of A [inputs] and of B [outputs]. B's scaler is 0 at the start, 
 the first update starts from the base model; A's are not, so that there is a gradient. Updates are multiplied by
 2 r^1.5. `per-layer` reads what goes into each block for that block's own adapter, with shared weights; `early-exit`
 reads the state after a quarter of the blocks alone and writes all layers from it.
+
+With `gated`, which is ours, every rank of a layer is also multiplied by a sigmoid of its vector before that is scaled
+to length one. Without it each chunk adds an update of about the same size, what it tells or not, and those of a long
+document's many empty chunks add up.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from methods.generators.targets import Kind
 
 Reader = Literal["per-layer", "early-exit"]
 _HIDDEN = 4  # of the per-layer MLP, over its width
+_OPEN = 2.0  # of a gate's sigmoid at the start
 _EXIT = 4  # an early exit comes after this part of the blocks
 
 
@@ -41,6 +46,7 @@ class DocumentShape:
     blocks: int
     heads: int
     reader: Reader = "per-layer"
+    gated: bool = False
 
     @property
     def scale(self) -> float:
@@ -57,7 +63,7 @@ class DocumentShape:
 class DocumentNetwork(nn.Module):
     """Activations [chunks, states, tokens, width] and mask [chunks, tokens] to factors, a row a chunk."""
 
-    no_matrices = ("scale_down", "scale_up", "constant_down", "constant_up")
+    no_matrices = ("scale_down", "scale_up", "constant_down", "constant_up", "gate", "gate_bias")
     """Parameters that multiply nothing as matrices do (`methods.optimisers.muon`)."""
 
     def __init__(self, shape: DocumentShape) -> None:
@@ -67,6 +73,9 @@ class DocumentNetwork(nn.Module):
         queries = whole * len(shape.kinds) * shape.rank
         self.perceiver = Perceiver(shape.width, shape.latent, whole * shape.latents, queries, shape.blocks, shape.heads)
         self.mixer = LayerMLP(shape.layers, shape.latent)
+        if shape.gated:
+            self.gate = nn.Parameter(torch.zeros(shape.layers, len(shape.kinds), shape.latent))
+            self.gate_bias = nn.Parameter(torch.full((shape.layers, len(shape.kinds)), _OPEN))
         self.heads = nn.ParameterList()
         self.scale_down, self.scale_up = nn.ParameterList(), nn.ParameterList()
         self.constant_down, self.constant_up = nn.ParameterList(), nn.ParameterList()
@@ -84,13 +93,23 @@ class DocumentNetwork(nn.Module):
         shape, (chunks, states) = self.shape, activations.shape[:2]
         read = self.perceiver(activations.flatten(0, 1), mask.repeat_interleave(states, 0))
         vectors = read.view(chunks, shape.layers, len(shape.kinds), shape.rank, shape.latent)
-        unit = functional.normalize(self.mixer(vectors), dim=-1)
+        mixed = self.mixer(vectors)  # [chunks, layers, kinds, rank, latent]
+        unit, opened = functional.normalize(mixed, dim=-1), self._opened(mixed)
         down, up = {}, {}
         for place, kind in enumerate(shape.kinds):
             rows = torch.einsum("clrd,ldo->clro", unit[:, :, place], self.heads[place])
             first, second = rows.split((kind.inputs, kind.outputs), -1)
             down[kind.name], up[kind.name] = first * self.scale_down[place], second * self.scale_up[place]
+            if opened is not None:
+                up[kind.name] = up[kind.name] * opened[:, :, place, :, None]
         return Factors(down, up)
+
+    def _opened(self, mixed: torch.Tensor) -> torch.Tensor | None:
+        """How much of each rank is written, from 0 to 1: [chunks, layers, kinds, rank]."""
+        if not self.shape.gated:
+            return None
+        scores = torch.einsum("clkrd,lkd->clkr", mixed, self.gate) / math.sqrt(self.shape.latent)
+        return torch.sigmoid(scores + self.gate_bias[..., None])
 
     def operations(self, tokens: Sequence[int]) -> float:
         """Floating-point operations of a forward pass over chunks of so many tokens: two for every use of a weight."""
@@ -103,7 +122,7 @@ class DocumentNetwork(nn.Module):
         states = len(shape.states_read())
         by_token = project + shape.blocks * reading
         by_state = shape.blocks * latents * block + latents * reading + queries * block
-        widths = sum(kind.inputs + kind.outputs for kind in shape.kinds)
+        widths = sum(kind.inputs + kind.outputs + shape.gated for kind in shape.kinds)
         by_chunk = shape.layers * shape.rank * latent * (2 * _HIDDEN * latent * len(shape.kinds) + widths)
         return 2.0 * (states * by_token * sum(tokens) + len(tokens) * (states * by_state + by_chunk))
 

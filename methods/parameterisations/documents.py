@@ -43,11 +43,11 @@ class ForDocuments(Hypernetwork):
 
 def doc_to_lora(
     targets: str, rank: int, latent: int, latents: int, blocks: int, heads: int, reader: Reader, longest: int,
-    together: int,
+    together: int, gated: bool,
 ) -> ForDocuments:  # fmt: skip
     """The generator `doc-to-lora` for the layers in `targets` (names with commas)."""
     sizes = {"rank": rank, "latent": latent, "latents": latents, "blocks": blocks, "heads": heads}
-    reading = {"reader": reader, "longest": longest, "together": together}
+    reading = {"reader": reader, "longest": longest, "together": together, "gated": gated}
     return ForDocuments("doc-to-lora", {"targets": _names(targets), **sizes, **reading})
 
 

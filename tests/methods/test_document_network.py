@@ -143,6 +143,36 @@ def test_both_factors_zero_is_a_dead_saddle() -> None:
     assert all(tensor.grad is None or not tensor.grad.any() for tensor in network.parameters())
 
 
+def test_a_gate_decides_how_much_of_a_chunk_is_written() -> None:
+    """Open it writes what there would be without a gate, closed nothing; the constant adapter stays."""
+    plain, gated = generator(), generator(gated=True)
+    network = gated.hypernetwork.network
+    with torch.no_grad():
+        for name, tensor in plain.hypernetwork.network.state_dict().items():
+            network.state_dict()[name].copy_(tensor)
+        network.gate.zero_()
+        network.gate_bias.fill_(40.0)
+        wide_open = dense(document(gated, TEXTS), 0)
+        network.gate_bias.fill_(-40.0)
+        closed, nothing = dense(document(gated, TEXTS), 0), dense(document(gated, TEXTS[:1]), 0)
+    written = dense(document(plain, TEXTS), 0)
+    for name, update in written.items():
+        torch.testing.assert_close(wide_open[name], update)
+        torch.testing.assert_close(closed[name], nothing[name])
+        assert (update - closed[name]).abs().max() > 1e-3
+
+
+def test_a_gate_is_learnt_from_the_chunk() -> None:
+    model = generator(gated=True)
+    network = model.hypernetwork.network
+    with torch.no_grad():
+        opened = network._opened(torch.randn(2, network.shape.layers, 1, 4, 32))
+    assert opened.shape == (2, network.shape.layers, 1, 4) and 0 < opened.min() < opened.max() < 1
+    with model.applied(model.hypernetwork.write_chunks(model.base, [TEXTS])):
+        torch.log_softmax(model.base(IDS).logits, -1)[..., 7].sum().backward()
+    assert network.gate.grad.abs().max() > 0 and network.gate_bias.grad.abs().max() > 0
+
+
 def test_chunks_side_by_side_are_the_sum_of_their_updates_and_the_constant_once() -> None:
     model = generator()
     network, kinds = model.hypernetwork.network, model.hypernetwork.network.shape.kinds
