@@ -105,6 +105,13 @@ class EvaluationProtocol(Frozen):
     retention: Retention | None = None
     """Probes scored before and after, or None."""
 
+    def asked(self) -> dict[str, int]:
+        """Each split that is asked, at the end or for the learning curve, with the most items asked of it."""
+        counts: dict[str, int] = {self.split: self.items}
+        if self.curve_points:
+            counts["val"] = max(counts.get("val", 0), self.curve_items)
+        return counts
+
     def content(self) -> dict[str, Any]:
         """What decides a result: as `model_dump`, with the content of probes' files in place of their paths."""
         shown = self.model_dump(exclude={"retention"})

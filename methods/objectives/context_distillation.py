@@ -20,7 +20,6 @@ from harness.spec import Budget, ModelReference
 from harness.update_size import Planned, UpdateSize
 from methods.objectives.document_batches import DocumentBatches, typical_chunks
 from methods.objectives.document_questions import Answers, asked_about
-from methods.objectives.evaluated_items import evaluated_items
 
 if TYPE_CHECKING:
     from harness.context import StageContext
@@ -92,7 +91,9 @@ class ContextDistillation:
             count = sum(planned.evaluated.values())
             rows = min(rows, count)
             updates = (self.passes or 0) * math.ceil(count / rows) or None
-        answers = [planned.tokens(task.demonstration(item)) + 1 for item in asked] if _has_gold(task) else []
+        answers = (
+            [planned.tokens(task.demonstration(item)) + 1 for item in asked] if "demonstrations" in task.offers else []
+        )
         tokens = _mean([planned.tokens(task.prompt_with(item, "")) for item in asked]) + _mean(answers)
         configuration = getattr(planned.parameterisation, "configuration", {})
         chunks: list[int] = []
@@ -167,11 +168,7 @@ class ContextDistillation:
         task: Any = stage.task
         if self.documents is not None:
             return list(task.documents("train", self.documents))
-        return [one for split, count in evaluated_items(stage).items() for one in _first(task, split, count)]
-
-
-def _has_gold(task: Any) -> bool:
-    return "demonstrations" in task.offers
+        return [one for split, count in stage.run.spec.evaluation.asked().items() for one in _first(task, split, count)]
 
 
 def _mean(values: list[int]) -> float:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from harness.context import StageContext
 
 
-_MOMENTS, _DRAWN = 20, 16  # of a budget, and documents at each: their mean is within a few percent
+_DRAWN = 320  # documents over a budget: their mean is within a few percent
 
 
 def typical_chunks(
@@ -42,18 +42,19 @@ def typical_chunks(
     some training documents, `longest` the tokens of a text in one chunk; the others are as in `DocumentBatches`."""
     rng, ordered, chunks = random.Random(0), sorted(lengths), []
     short = [length for length in ordered if length <= longest] or ordered
-    for moment in range(_MOMENTS):
-        spent = (moment + 0.5) / _MOMENTS
+    updates = math.ceil(_DRAWN / rows)  # of one alone the chunks would be those of a few documents
+    for number in range(updates * rows):
+        spent = (number + 0.5) / (updates * rows)
         pool = short if spent < alone else ordered
         if spent < growing:
             limit = pool[0] + spent / growing * (pool[-1] - pool[0])
             pool = pool[: max(1, bisect_right(pool, limit))]
-        for length in rng.choices(pool, k=_DRAWN):
-            wanted = drawn_count(rng, 1 if spent < alone else most_chunks, length, shortest)
-            parts = max(wanted, math.ceil(length / longest))
-            chunks += [math.ceil(length / parts)] * parts
-    share = rows / (_MOMENTS * _DRAWN)
-    return sorted(chunks)[:: max(1, round(1 / share))] if share < 1 else chunks * round(share)
+        length = rng.choice(pool)
+        parts = max(
+            drawn_count(rng, 1 if spent < alone else most_chunks, length, shortest), math.ceil(length / longest)
+        )
+        chunks += [math.ceil(length / parts)] * parts
+    return sorted(chunks)[updates // 2 :: updates]
 
 
 class DocumentBatches:

@@ -19,7 +19,6 @@ from harness.contracts import GradientOptimiser, Offer, Signal, Task
 from harness.registry import find_task, load_task
 from harness.spec import Budget, ModelReference
 from harness.update_size import Planned, UpdateSize
-from methods.objectives.evaluated_items import evaluated_items
 
 if TYPE_CHECKING:
     from harness.context import StageContext
@@ -111,7 +110,7 @@ class OwnTasks:
         """Every task that a LoRA is trained for, with the descriptions that it goes by."""
         task: Any = stage.task
         found: dict[str, dict[str, None]] = {}
-        wanted = evaluated_items(stage) if self.described is None else {"train": self.described}
+        wanted = stage.run.spec.evaluation.asked() if self.described is None else {"train": self.described}
         for split, count in wanted.items():
             for one in task.described(split, count):
                 found.setdefault(one.id, {}).update(dict.fromkeys(one.descriptions))

@@ -27,7 +27,7 @@ from sweeps.estimate.devices import Device
 from sweeps.estimate.history import Past, Throughput, evaluation_seconds, throughput
 from sweeps.estimate.memory import Settings, peak_bytes
 from sweeps.estimate.shape import Shape, shape_of
-from sweeps.estimate.texts import Texts, asked, texts_of, tokens_of, window_of
+from sweeps.estimate.texts import Texts, texts_of, tokens_of, window_of
 from sweeps.estimate.work import Update, Work, update_of, work_under
 from sweeps.resolve import Sweep
 
@@ -103,11 +103,18 @@ class Estimator:
         elif not seconds:
             seconds = None  # nothing but an evaluation, and nobody knows how long that takes
         base, base_source = self._base(spec, bool(stages))
-        memory = base + self._memory(stages, spec, texts) if whole else None
+        memory: float | None = None
+        fits: list[Fit] = []
         if any(shape.read_operations is not None for _, shape, _ in stages):
-            memory = statistics.median([one.result.peak_memory_bytes for one in like]) if like else None
             base_source = "like runs" if like else ""
-            unknown += [] if like else ["what a generator keeps of the chunks that it reads is known from runs alone"]
+            if like:
+                memory = statistics.median([one.result.peak_memory_bytes for one in like])
+                fits = [Fit(one.name, one.bytes, memory <= one.bytes) for one in self.devices]
+            else:
+                unknown.append("what a generator keeps of the chunks that it reads is known from runs alone")
+        elif whole:
+            memory = base + self._memory(stages, spec, texts)
+            fits = [self._fit(one, stages, spec, texts, base) for one in self.devices]
         return Estimate(
             method=label,
             work=work,
@@ -118,9 +125,7 @@ class Estimator:
             memory_source=base_source,
             disk_bytes=self._disk(stages, spec) if whole else None,
             trainable=max((shape.trainable for _, shape, _ in stages), default=None),
-            fits=tuple(self._fit(one, stages, spec, texts, base) for one in self.devices)
-            if whole and not any(shape.read_operations is not None for _, shape, _ in stages)
-            else (),
+            fits=tuple(fits),
             unknown=tuple(dict.fromkeys(unknown)),
         )
 
@@ -151,7 +156,13 @@ class Estimator:
         if key not in self._sizes:
             task = find_task(spec.task.name).create(**spec.task.parameters)
             self._sizes[key] = said(
-                Planned(task, tokens_of(self.handle), window_of(self.handle), asked(spec), stage.parameterisation)
+                Planned(
+                    task,
+                    tokens_of(self.handle),
+                    window_of(self.handle),
+                    spec.evaluation.asked(),
+                    stage.parameterisation,
+                )
             )
         return self._sizes[key]
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.models import ModelHandle
-    from harness.spec import RunSpec
 
 _ITEMS = 64  # the mean length of so many is within a few percent
 
@@ -65,12 +64,3 @@ def window_of(handle: ModelHandle) -> int:
     """Positions that the model has."""
     configuration = handle.configuration()
     return int(configuration.get("text_config", configuration)["max_position_embeddings"])
-
-
-def asked(spec: RunSpec) -> dict[str, int]:
-    """Items that a run asks of each split, at the end or for its learning curve."""
-    protocol = spec.evaluation
-    counts: dict[str, int] = {protocol.split: protocol.items}
-    if protocol.curve_points:
-        counts["val"] = max(counts.get("val", 0), protocol.curve_items)
-    return counts

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +17,7 @@ from harness.sharded_state import ShardedState, owners
 from harness.spec import Budget
 from harness.worker import DONE, FAILED, work
 from tests.conftest import make_spec, place, prepare
-from tests.harness.test_team import TWO, together, work_and_save
+from tests.harness.test_team import TWO, kill_at_a_checkpoint, together, work_and_save
 
 SHARDED = Resources(processes=2, zero_stage=1)
 
@@ -95,15 +92,8 @@ def test_a_killed_run_goes_on_with_the_state_whole_or_spread(runs: Path, tmp_pat
     for again in (SHARDED, TWO):
         directory = place(make_spec("sft", steps=20), runs / str(again.zero_stage))
         executor = LocalExecutor(1, work_and_save, threads=1, gpus=0, processes=2, zero_stage=1)
-        handle = executor.submit(directory.path)
-        while not any(directory.checkpoint.glob("stage-0/checkpoint-*/state.json")):
-            assert handle.poll() is None
-            time.sleep(0.002)
-        os.kill(handle.pid, signal.SIGKILL)
-        while (code := handle.poll()) is None:
-            time.sleep(0.01)
+        kill_at_a_checkpoint(directory, executor)
         executor.close()
-        assert code == -signal.SIGKILL, "the run ended before it could be killed"
         assert work(directory.path, again) == DONE, directory.error.read_text()
         assert directory.read_result().resumed == 1
         assert directory.read_result().weights_digest == whole.read_result().weights_digest

@@ -118,10 +118,7 @@ def work_and_save(path: Path, resources: Resources) -> int:
     return work(path, resources, checkpoint_seconds=0.0)
 
 
-def test_a_killed_run_of_two_goes_on_as_one_that_was_not(runs: Path, tmp_path: Path) -> None:
-    whole = together("sft", tmp_path / "whole", budget=Budget(steps=40))
-    directory = place(make_spec("sft", steps=40), runs)
-    executor = LocalExecutor(1, work_and_save, threads=1, gpus=0, processes=2)
+def kill_at_a_checkpoint(directory: RunDirectory, executor: LocalExecutor) -> None:
     handle = executor.submit(directory.path)
     while not any(directory.checkpoint.glob("stage-0/checkpoint-*/state.json")):
         assert handle.poll() is None
@@ -130,6 +127,13 @@ def test_a_killed_run_of_two_goes_on_as_one_that_was_not(runs: Path, tmp_path: P
     while (code := handle.poll()) is None:
         time.sleep(0.01)
     assert code == -signal.SIGKILL, "the run ended before it could be killed"
+
+
+def test_a_killed_run_of_two_goes_on_as_one_that_was_not(runs: Path, tmp_path: Path) -> None:
+    whole = together("sft", tmp_path / "whole", budget=Budget(steps=40))
+    directory = place(make_spec("sft", steps=40), runs)
+    executor = LocalExecutor(1, work_and_save, threads=1, gpus=0, processes=2)
+    kill_at_a_checkpoint(directory, executor)
     handle = executor.submit(directory.path)
     while (code := handle.poll()) is None:
         time.sleep(0.01)

@@ -64,6 +64,7 @@ def test_objectives_that_say_how_large_their_updates_are(name: str, tmp_path: Pa
         assert found.memory_bytes is None and not found.fits and "is known from runs alone" in found.unknown[0]
         again = estimate(RunSpec(**dict(spec.model_copy(update={"seed": spec.seed + 1}))), [done])
         assert again.memory_bytes == done.read_result().peak_memory_bytes and not again.unknown
+        assert [fit.fits for fit in again.fits] == [True]
     else:
         assert found.memory_bytes is not None and found.fits and not found.unknown
     assert found.work.steps == pytest.approx(meters.steps)
