@@ -8,7 +8,7 @@ none, or for another base, is told so in a sentence. No torch is imported until 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,15 +22,22 @@ if TYPE_CHECKING:
 
 CARD, WEIGHTS = "generator.json", "generator.safetensors"
 Build = Callable[..., Any]
+RankOf = Callable[[Mapping[str, Any], Any, str], int]
 _GENERATORS: dict[str, Build] = {}
+_RANKS: dict[str, RankOf] = {}
 
 
-def generator(name: str) -> Callable[[Build], Build]:
+def generator(name: str, rank: RankOf | None = None) -> Callable[[Build], Build]:
     """Register `build(base, **configuration)`, which makes the hypernetwork (a `harness.contracts.Generator`) for a
-    base model; what is random in it is drawn from torch's global stream. Its module imports torch inside functions."""
+    base model; what is random in it is drawn from torch's global stream. Its module imports torch inside functions.
+
+    `rank(configuration, tokenizer, text)` is that of a text's adapter, at most, where `configuration["rank"]` is not.
+    """
 
     def register(build: Build) -> Build:
         _GENERATORS[name] = build
+        if rank is not None:
+            _RANKS[name] = rank
         return build
 
     return register
@@ -84,6 +91,15 @@ class GeneratorHandle:
         if model.revision == own.revision:
             return None
         return f"the generator {self.folder} writes adapters for {own.name!r}, not for {model.name!r}"
+
+    def extent(self, tokenizer: Any, text: str) -> tuple[Sequence[str], int]:
+        """The last names of the layers that a text's adapter changes and its rank, at most: by the card alone.
+        Raises LookupError where the card does not say."""
+        from harness.registry import discover
+
+        discover()
+        rank = _RANKS[self.kind](self.configuration, tokenizer, text) if self.kind in _RANKS else None
+        return self.configuration["targets"], int(self.configuration["rank"] if rank is None else rank)
 
     def open(self, model: Any, tokenizer: Any) -> GeneratorModel:
         """The trained hypernetwork beside `model`, its base."""

@@ -37,6 +37,8 @@ class UpdateSize:
     """Tokens of each chunk that a generator reads."""
     updates: int | None = None
     """After which the stage ends by itself."""
+    written: int = 0
+    """Texts that a generator writes for beside these rows."""
     taught: float = 0.0
     """Prompts that a teacher answers before the first update."""
     taught_tokens: float = 0.0

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from harness.generators import generator
 
 
-@generator("doc-to-lora")
+def _rank(configuration: Mapping[str, Any], tokenizer: Any, text: str) -> int:
+    """That of every chunk and of the constant adapter; chunks whose gate is shut will have none."""
+    begins = len(tokenizer("").input_ids)
+    tokens = len(tokenizer(text, add_special_tokens=False).input_ids)
+    return int(configuration["rank"]) * (math.ceil(tokens / (configuration["longest"] - begins)) + 1)
+
+
+@generator("doc-to-lora", rank=_rank)
 def doc_to_lora(base: Any, **configuration: Any) -> Any:
     """A hypernetwork that reads the base's activations of a document."""
     from methods.generators.document_generator import DocumentGenerator

@@ -65,6 +65,11 @@ def read_library(place: str, model: ModelReference, examples: int) -> list[Libra
     return found
 
 
+def library_size(place: str) -> int:
+    """How many entries a runs directory has; UserError if there is none."""
+    return len(_entries(Path(place)))
+
+
 def trained_before(stage: StageContext, examples: int) -> list[LibraryEntry]:
     """The entries that the stage before has trained, with the descriptions in the first `examples` training items.
     UserError where that stage trained none."""

@@ -10,18 +10,22 @@ count once, at most `keep` a question. Sane learning rates: 1e-5 to 5e-5 full, 1
 from __future__ import annotations
 
 import json
+import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.contracts import GradientOptimiser, Offer, Prompt, Signal, Task
 from harness.errors import UserError
 from harness.spec import ModelReference
+from harness.update_size import Planned, UpdateSize
 from methods.objectives.replay import NO_REPLAY, Replay
 from methods.objectives.sft import imitate
 from methods.objectives.traces import read_traces
 
 if TYPE_CHECKING:
     from harness.context import StageContext
+
+_LOOKED_AT = 256  # traces, for an estimate
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,16 @@ class TraceDistillation:
                 f"{counts['unknown']} to questions that are not among the first {self.examples} of {task.name}."
             )
         return rows
+
+    def update_size(self, planned: Planned) -> UpdateSize:
+        """By the first traces, right or not."""
+        task, lengths = planned.task, []
+        prompts = {item.id: task.prompt(item) for item in task.items("train", self.examples)}
+        for trace in read_traces(str(self.traces))[:_LOOKED_AT]:
+            prompt = prompts.get(trace.item) if trace.prompt is None else trace.prompt
+            if prompt is not None:
+                lengths.append(planned.tokens(prompt) + planned.tokens(trace.completion) + 1)
+        return UpdateSize(self.batch_size, statistics.fmean(lengths) if lengths else 0.0)
 
     def describe(self) -> dict[str, Any]:
         shown = {"traces": self.traces, "batch_size": self.batch_size, "examples": self.examples, "keep": self.keep}

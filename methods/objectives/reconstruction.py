@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.contracts import GradientOptimiser, Offer, Signal
+from harness.update_size import Planned, UpdateSize
 
 if TYPE_CHECKING:
     import torch
@@ -80,6 +81,16 @@ class Reconstruction:
             return error, {"l1": float(error.detach())}
 
         return GeneratorTrainer(stage, rows, batch, loss, optimiser.create(stage))
+
+    def update_size(self, planned: Planned) -> UpdateSize:
+        """By how many adapters the library has, or will have."""
+        from methods.generators.library import library_size
+
+        if self.library is not None:
+            count = library_size(self.library)
+        else:
+            count = sum(bool(one.descriptions) for one in planned.task.described("train", self.examples))
+        return UpdateSize(rows=0, tokens=0, written=min(self.tasks, count))
 
     def describe(self) -> dict[str, Any]:
         return {"library": self.library, "tasks": self.tasks, "examples": self.examples}

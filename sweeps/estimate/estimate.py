@@ -105,13 +105,13 @@ class Estimator:
         base, base_source = self._base(spec, bool(stages))
         memory: float | None = None
         fits: list[Fit] = []
-        if any(shape.read_operations is not None for _, shape, _ in stages):
+        if any(shape.read_operations is not None or _only_writes(update) for _, shape, update in stages):
             base_source = "like runs" if like else ""
             if like:
                 memory = statistics.median([one.result.peak_memory_bytes for one in like])
                 fits = [Fit(one.name, one.bytes, memory <= one.bytes) for one in self.devices]
             else:
-                unknown.append("what a generator keeps of the chunks that it reads is known from runs alone")
+                unknown.append("what a generator keeps of what it reads or writes is known from runs alone")
         elif whole:
             memory = base + self._memory(stages, spec, texts)
             fits = [self._fit(one, stages, spec, texts, base) for one in self.devices]
@@ -304,6 +304,11 @@ class Estimator:
             return rows + _FILES
         last = stages[-1][1]
         return rows + _FILES + (last.trainable * 4.0 if last.adapter else last.parameters * 4.0)
+
+
+def _only_writes(update: Update) -> bool:
+    """Whether all that an update keeps for the backward pass is a generator's own."""
+    return update.size is not None and bool(update.size.written)
 
 
 def estimate_sweep(

@@ -56,10 +56,12 @@ def shape_of(handle: ModelHandle, parameterisation: Any) -> Shape | str:
 
     part = parameterisation.plain() if hasattr(parameterisation, "plain") else parameterisation
     try:
+        if hasattr(part, "of_its_shape"):
+            return shape_of(handle, part.of_its_shape(handle.tokenizer()))
         with warnings.catch_warnings(), torch.device("meta"):
             warnings.filterwarnings("ignore", message=".*copying from a non-meta parameter")  # shapes are all
             return _shape(handle, part, quantised=part is not parameterisation)
-    except (RuntimeError, ValueError, TypeError, AttributeError, NotImplementedError, UserError) as error:
+    except (RuntimeError, ValueError, TypeError, AttributeError, LookupError, NotImplementedError, UserError) as error:
         reason = str(error).strip().partition("\n")[0][:160] or type(error).__name__
         return f"{parameterisation.name} cannot be attached without weights ({reason})"
 

@@ -50,6 +50,8 @@ class Update:
     sampled: int
     """Sequences that are sampled at once."""
     sampling_share: float = 0.0
+    updates: int | None = None
+    """After which the stage ends by itself."""
     size: UpdateSize | None = None
     """What the objective said itself."""
 
@@ -72,6 +74,8 @@ def update_of(stage: Train, shape: Shape, texts: Texts, size: UpdateSize | None 
             flops = 2.0 * shape.compute_parameters * tokens
             return Update(Work(trained_tokens=tokens, flops=flops, steps=1), Work(), 0, whole, 0)
         return Update(_sampled(count, shape, texts).plus(Work(steps=1)), Work(), 0, whole, count)
+    if optimiser.takes == "activations" and hasattr(objective, "sampling_share"):
+        return _compared(stage, shape, texts)
     if optimiser.takes != "gradient":
         return None
     if hasattr(objective, "prompts_per_step"):
@@ -97,15 +101,26 @@ def update_of(stage: Train, shape: Shape, texts: Texts, size: UpdateSize | None 
     return Update(work, Work(), batch, tokens / batch, 0)
 
 
+def _compared(stage: Train, shape: Shape, texts: Texts) -> Update:
+    """Pairs that are sampled first, one a prompt at most, and read once."""
+    objective: Any = stage.objective
+    first = _sampled(objective.prompts * objective.samples, shape, texts)
+    tokens = 2 * objective.batch_size * (texts.prompt + texts.completion)
+    work = Work(flops=2.0 * shape.compute_parameters * tokens, steps=1)
+    ends = math.ceil(objective.prompts / objective.batch_size)
+    return Update(work, first, 0, 0.0, 128, objective.sampling_share, ends)
+
+
 def _sized(stage: Train, shape: Shape, texts: Texts, size: UpdateSize) -> Update:
     tokens = size.rows * size.tokens
     read = 0.0 if shape.read_operations is None else 3.0 * shape.read_operations(size.chunks)
-    reading = Work(flops=read + 2.0 * shape.compute_parameters * sum(size.chunks), steps=1)
+    written = 3.0 * size.written * (shape.text_operations or 0.0)
+    reading = Work(flops=read + written + 2.0 * shape.compute_parameters * sum(size.chunks), steps=1)
     asked, answered = size.taught * size.taught_tokens, size.taught * texts.completion
     flops = 2.0 * 2.0 * shape.compute_parameters * (asked + answered)  # once to answer, once for the likeliest tokens
     first = Work(asked, answered, rollouts=size.taught, flops=flops)
     work = _trained(tokens, stage, shape, tokens).plus(reading)
-    return Update(work, first, math.ceil(size.rows), size.tokens, 0, 1.0, size)
+    return Update(work, first, math.ceil(size.rows), size.tokens, 0, 1.0, size.updates, size)
 
 
 def work_under(stages: list[tuple[Train, Update]], budget: Budget, rate: float | None) -> Work | None:
@@ -137,8 +152,8 @@ def _until(update: Update, limits: dict[str, float], share: float) -> Work:
         for name, limit in limits.items()
         if getattr(update.work, name)
     ]
-    if update.size is not None and update.size.updates is not None:
-        counts.append(update.size.updates)
+    if update.updates is not None:
+        counts.append(update.updates)
     return first.plus(update.work.times(max(0.0, min(counts)))) if counts else first
 
 

@@ -49,4 +49,4 @@ def test_a_plan_says_whose_memory_it_does_not_know(say: Say, tmp_path: Path) -> 
     told = say("plan", "small.yaml")
     assert told.code == 0, told.err
     assert "every run but those of d2l (unknown) fits this machine" in told.out
-    assert "no estimate of d2l: what a generator keeps of the chunks that it reads is known from runs alone" in told.out
+    assert "no estimate of d2l: what a generator keeps of what it reads or writes is known from runs alone" in told.out

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from harness.errors import UserError
 from harness.events import read_events
+from harness.generators import find_generator
 from harness.models import load_model
 from harness.parts import load_parameterisation, parameterisations
 from harness.policy import Policy
@@ -54,13 +57,15 @@ def test_tokens_and_operations_are_those_that_the_run_meters(name: str, runs: di
         assert getattr(found.work, figure) == pytest.approx(getattr(meters, figure), rel=0.35), figure
 
 
-@pytest.mark.parametrize("name", ["cpt", "d2l", "context-distillation", "task-lora"])
+@pytest.mark.parametrize(
+    "name", ["cpt", "d2l", "context-distillation", "task-lora", "distill-trace", "t2l-reconstruction"]
+)
 def test_objectives_that_say_how_large_their_updates_are(name: str, tmp_path: Path) -> None:
     done = run_to_end(make_spec(name, steps=6), tmp_path)
     spec, meters = done.read_spec(), done.read_result().meters
     found = estimate(spec, [])
     assert found.work is not None
-    if name == "d2l":  # of its memory like runs alone know
+    if name in ("d2l", "t2l-reconstruction"):  # of its memory like runs alone know
         assert found.memory_bytes is None and not found.fits and "is known from runs alone" in found.unknown[0]
         again = estimate(RunSpec(**dict(spec.model_copy(update={"seed": spec.seed + 1}))), [done])
         assert again.memory_bytes == done.read_result().peak_memory_bytes and not again.unknown
@@ -71,6 +76,39 @@ def test_objectives_that_say_how_large_their_updates_are(name: str, tmp_path: Pa
     assert found.work.trained_tokens == pytest.approx(meters.trained_tokens, rel=0.15)
     for figure in ("flops", "prompt_tokens", "generated_tokens", "rollouts"):
         assert getattr(found.work, figure) == pytest.approx(getattr(meters, figure), rel=0.35), figure
+
+
+def test_a_steering_vector_costs_its_pairs_and_ends_with_them(tmp_path: Path) -> None:
+    spec = make_spec("steering", steps=6, prompts=32)
+    done = run_to_end(spec, tmp_path)
+    meters, found = done.read_result().meters, estimate(spec, [])
+    assert found.work is not None and not found.unknown and found.fits
+    assert found.work.rollouts == pytest.approx(meters.rollouts)
+    assert found.work.flops == pytest.approx(meters.flops, rel=0.35)
+    longer = estimate(spec.model_copy(update={"budget": Budget(steps=10_000)}), [])
+    most = spec.method.parameters["prompts"] / spec.method.parameters["batch_size"]
+    assert longer.work is not None and meters.steps <= longer.work.steps == math.ceil(most)
+
+
+@pytest.mark.parametrize("name", ["t2l-sft", "t2l-es"])
+def test_what_starts_from_a_generated_adapter_has_its_size(name: str, tmp_path: Path) -> None:
+    spec = make_spec(name, steps=2)
+    done = run_to_end(spec, tmp_path)
+    result, found = done.read_result(), estimate(spec, [])
+    assert found.trainable == result.trainable_parameters and not found.unknown and found.fits
+    assert found.work is not None and found.work.steps == pytest.approx(result.meters.steps)
+    if name == "t2l-sft":
+        assert found.work.flops == pytest.approx(result.meters.flops, rel=0.35)
+
+
+def test_an_adapter_of_a_document_has_a_rank_for_each_chunk(tmp_path: Path) -> None:
+    done = run_to_end(make_spec("d2l", steps=2), tmp_path)
+    handle = find_generator(done.path)
+    tokenizer, text = handle.base().tokenizer(), " the code of lamp is 109. rosa lives in oslo." * 9
+    model = handle.open(handle.base().model(), tokenizer)
+    with torch.no_grad():
+        (rank,) = model.write([text]).ranks
+    assert handle.extent(tokenizer, text) == (["down_proj"], rank) and rank > 2 * handle.configuration["rank"]
 
 
 @pytest.mark.parametrize("size", ["L", "M", "S"])
