@@ -28,6 +28,7 @@ _MODULES = (
     "harness.engines.population",
     "harness.gradient_loop",
     "harness.registry",
+    "harness.stages",
     "harness.worker",
 )
 

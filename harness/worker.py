@@ -15,18 +15,17 @@ import shutil
 import sys
 import time
 import traceback
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from harness.atomic import write_json
-from harness.contracts import LOST, Pipeline, Resources, Task, Train, Transform
+from harness.contracts import LOST, Pipeline, Resources, Task
 from harness.errors import OutOfMemory, Pruned, UserError, failure_class
 from harness.events import EventLog, read_events
 from harness.lease import Lease, LeaseHeld
-from harness.plan import keeps
 from harness.ranks import PeerLost, Ranks
-from harness.record import Failure, Meters, Result, RunDirectory, StageResult
+from harness.record import Failure, Meters, Result, RunDirectory
+from harness.stages import Stages, loaded
 from harness.team import Team, team
 
 DONE, FAILED, PRUNED, HELD = 0, 1, 3, 4
@@ -141,7 +140,7 @@ class _Attempt:
             self.phase = "retention"
             with meters.clock("evaluate"):
                 before = measure_before(spec, wanted, task, policy, self.ranks)
-        policy, stages = self._stages(run, pipeline, policy, checkpoint)
+        policy, stages = Stages(run, pipeline, self.resources, self._enter).go_through(policy, checkpoint)
         self.phase = "evaluate"
         with meters.clock("evaluate"):
             score, rows = evaluate(
@@ -187,125 +186,10 @@ class _Attempt:
                 f"The model {handle.name!r} has changed: this run was planned with revision {run.spec.model.revision}, "
                 f"there is {handle.revision}. Plan it again."
             )
-        return self._policy(handle)
+        return loaded(handle, self.resources)
 
-    def _policy(self, handle: Any) -> Any:
-        from harness.models import TrainedGenerator
-        from harness.policy import Policy
-
-        device = "cuda" if self.resources.gpus else "cpu"
-        model, spread = handle.model().to(device).eval(), self.resources.tensor_parallel
-        policy = Policy(model, handle.tokenizer(), handle.path, tensor_parallel=spread)
-        if isinstance(handle, TrainedGenerator):
-            return replace(policy, kind="generator", start=handle.base.path)
-        return policy
-
-    def _stages(
-        self, run: Any, pipeline: Pipeline, policy: Any, checkpoint: tuple[Path, dict[str, Any]] | None
-    ) -> tuple[Any, list[StageResult]]:
-        """The policy after every stage, and what the stages were; each starts from the merged weights of the last."""
-        from harness.run_context import stage_start
-
-        first = checkpoint[1]["stage"] if checkpoint else 0
-        start = stage_start(self.directory, first)
-        results: list[StageResult] = []
-        before = Meters(processor_seconds=0.0 if self.resources.devices == 1 else None)
-        scored = len(pipeline.stages) > 1 and run.spec.evaluation.curve_points > 0
-        if start is not None:
-            policy = self._handed_over(run, start[0])
-            results = [StageResult.model_validate(one) for one in start[1]["results"]]
-            before = Meters(**start[1]["meters"])
-        for index in range(first, len(pipeline.stages)):
-            self.phase = f"stage {index}"
-            stage = pipeline.stages[index]
-            resume = checkpoint if checkpoint and index == first and checkpoint[1]["step"] else None
-            if isinstance(stage, Train):
-                follower = pipeline.stages[index + 1] if index + 1 < len(pipeline.stages) else None
-                carry = bool(getattr(follower, "carries_moments", False))
-                policy, result = self._train(run, index, stage, policy, before, resume, scored, carry)
-            else:
-                policy, result = self._transform(run, index, stage, policy, before, scored)
-            results.append(result)
-            if index + 1 < len(pipeline.stages):
-                with run.meters.clock("overhead"):
-                    keep = keeps(pipeline.stages[index + 1])
-                    there = run.hand_over(index + 1, policy, [one.model_dump() for one in results], keep)
-                    policy = self._handed_over(run, there)
-                before = run.spent()
-        return policy, results
-
-    def _handed_over(self, run: Any, folder: Path) -> Any:
-        """The policy that a stage begins with: merged weights, or an adapter on its base."""
-        from harness.adapters import is_adapter, open_adapter
-        from harness.models import base_of, load_model
-        from harness.moments import Moments
-
-        if not is_adapter(folder):
-            return self._policy(load_model(str(folder)))
-        policy = self._policy(base_of(folder, run.spec.model.name))
-        model = open_adapter(policy.model, folder, trainable=True).eval()
-        return replace(policy, model=model, kind="adapter", moments=Moments.load(folder))
-
-    def _transform(
-        self, run: Any, index: int, stage: Transform, policy: Any, before: Meters, scored: bool
-    ) -> tuple[Any, StageResult]:
-        """Apply a transform: its time is the run's, it trains nothing."""
-        from harness.context import StageContext
-
-        description = {"transform": {"name": stage.name, **stage.describe()}}
-        run.events.write("stage_start", stage=index, description=description)
-        with run.meters.clock("train"):
-            policy = stage.apply(StageContext(run, index, policy), policy)
-        score = run.score(policy) if scored else None
-        run.events.write("stage_end", stage=index, step=0, stopped_by=None)
-        return policy, _stage_result(run, index, description, before, policy, score=score)
-
-    def _train(
-        self,
-        run: Any,
-        index: int,
-        stage: Train,
-        policy: Any,
-        before: Meters,
-        resume: tuple[Path, dict[str, Any]] | None,
-        scored: bool,
-        carry: bool,
-    ) -> tuple[Any, StageResult]:
-        from harness.context import StageContext
-        from harness.gradient_loop import run_gradient
-        from harness.meters import spent
-
-        policy = stage.parameterisation.attach(policy, run.seed(f"stage-{index}", "init") % 2**31)
-        begun = min(1.0, spent(run.spec.budget, before)[0]) if index else 0.0
-        ends = 1.0 if stage.share is None else min(1.0, begun + stage.share)
-        context = StageContext(
-            run,
-            index,
-            policy,
-            begun,
-            ends,
-            parameterisation=stage.parameterisation,
-            keep_moments=carry,
-            own_training=stage.training,
-            own_budget=stage.budget,
-            before=before,
-        )
-        if resume is not None:
-            context.take_up(*resume)
-        else:
-            run.events.write("stage_start", stage=index, description=stage.describe())
-            context.draw_curve()
-        if not context.exhausted():
-            if stage.optimiser.takes == "gradient":
-                run_gradient(context, stage)
-            else:
-                stage.optimiser.fit(context, stage.objective)  # type: ignore[attr-defined]
-        context.finish()
-        policy.model.eval()
-        score = context.score() if scored else None
-        run.events.write("stage_end", stage=index, step=context.step, stopped_by=context.stopped_by)
-        ended = {"stopped_by": context.stopped_by, "micro_batch": context.micro_batch, "best_point": context.best.point}
-        return policy, _stage_result(run, index, stage.describe(), before, policy, score=score, **ended)
+    def _enter(self, phase: str) -> None:
+        self.phase = phase
 
     def _write_samples(self, rows: list[dict[str, Any]]) -> None:
         import pyarrow as pa
@@ -327,18 +211,6 @@ def _oom_message(error: BaseException) -> str:
     return (
         "Memory ran out outside of an update's micro-batches: lower max_new_tokens or what is computed at once, or "
         f"take an adapter method or a smaller model ({words})."
-    )
-
-
-def _stage_result(
-    run: Any, index: int, description: dict[str, Any], before: Meters, policy: Any, **ended: Any
-) -> StageResult:
-    return StageResult(
-        index=index,
-        description=description,
-        meters=run.meters.read().since(before),
-        trainable_parameters=policy.trainable_parameters,
-        **ended,
     )
 
 

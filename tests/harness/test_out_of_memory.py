@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from harness import stages, worker
 from harness.contracts import Resources
 from harness.engines import hf
 from harness.errors import failure_class
@@ -16,7 +17,7 @@ from harness.events import read_events
 from harness.models import load_model
 from harness.record import RunDirectory
 from harness.training import Training
-from harness.worker import DONE, FAILED, _Attempt, work
+from harness.worker import DONE, FAILED, work
 from tests.conftest import kill_when, make_spec, place, run_to_end
 
 COUNTED = {"generated_tokens", "trained_tokens", "rollouts", "flops", "steps"}
@@ -26,19 +27,20 @@ Limit = Callable[[int], None]
 @pytest.fixture
 def rows_that_fit(monkeypatch: pytest.MonkeyPatch) -> Limit:
     """`rows_that_fit(n)`: from now on a forward pass in training of more than n rows finds no memory."""
-    own = _Attempt._policy
+    own = worker.loaded
 
     def limit(rows: int) -> None:
         def refuse(module: Any, arguments: Any, keywords: dict[str, Any]) -> None:
             if torch.is_grad_enabled() and len(keywords["input_ids"]) > rows:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-        def policy(attempt: _Attempt, handle: Any) -> Any:
-            made = own(attempt, handle)
+        def policy(handle: Any, resources: Resources) -> Any:
+            made = own(handle, resources)
             made.model.register_forward_pre_hook(refuse, with_kwargs=True)
             return made
 
-        monkeypatch.setattr(_Attempt, "_policy", policy)
+        for module in (worker, stages):
+            monkeypatch.setattr(module, "loaded", policy)
 
     return limit
 
