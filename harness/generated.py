@@ -34,6 +34,8 @@ class GeneratedAdapters:
     """Rows of each text's factors that are not padding."""
     rslora: bool = False
     """Which convention the files use: lora_alpha = scale * sqrt(rank), or scale * rank."""
+    opened: torch.Tensor | None = None
+    """How far each text's parts were written, from 0 to 1, their mean [texts], where a generator learns that."""
 
     def __len__(self) -> int:
         return len(self.ranks)

@@ -163,7 +163,11 @@ StateReader = Annotated[
 ]
 ChunkLength = Annotated[int, Field(ge=2), "tokens of a chunk, at most; longer documents are cut"]
 ChunksTogether = Annotated[int, Field(ge=1), "chunks read at once; 1 needs the least memory"]
-GatedRanks = Annotated[bool, "each rank of a chunk is written as far as a learned gate says"]
+ChunkGate = Annotated[
+    Annotated[float, Field(ge=0)] | None,
+    "chunks are written as far as a learned gate says: weight in the loss, after `alone`, of how far they are open; "
+    "none has no gates",
+]
 MostChunks = Annotated[int, Field(ge=1), "chunks that a training document is cut into, at most (beyond what it must)"]
 ShortestChunk = Annotated[int, Field(ge=1), "tokens that a chunk of a training document has at least"]
 SinglePhase = Annotated[

@@ -7,9 +7,11 @@ the first update starts from the base model; A's are not, so that there is a gra
 2 r^1.5. `per-layer` reads what goes into each block for that block's own adapter, with shared weights; `early-exit`
 reads the state after a quarter of the blocks alone and writes all layers from it.
 
-With `gated`, which is ours, every rank of a layer is also multiplied by a sigmoid of its vector before that is scaled
-to length one. Without it each chunk adds an update of about the same size, what it tells or not, and those of a long
-document's many empty chunks add up.
+With `gated`, which is ours, a chunk's whole update is also multiplied by a gate of all its vectors before they are
+scaled to length one. Without it each chunk adds an update of about the same size, what it tells or not, and those of a
+long document's many empty chunks add up. The gate is a sigmoid, stretched so that it can be shut, and then is exactly 0
+(after Louizos et al. 2018, arXiv 1712.01312, equation 11, on the lower side and without noise); its gradient is that of
+the sigmoid, so that what is shut can open again (straight-through: Bengio et al. 2013, arXiv 1308.3432).
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ from methods.generators.targets import Kind
 
 Reader = Literal["per-layer", "early-exit"]
 _HIDDEN = 4  # of the per-layer MLP, over its width
-_OPEN = 2.0  # of a gate's sigmoid at the start
+_OPEN = 2.0  # what a gate's sigmoid is of at the start
+_STRETCH = 0.1  # by how much the sigmoid reaches below 0
 _EXIT = 4  # an early exit comes after this part of the blocks
 
 
@@ -75,7 +78,7 @@ class DocumentNetwork(nn.Module):
         self.mixer = LayerMLP(shape.layers, shape.latent)
         if shape.gated:
             self.gate = nn.Parameter(torch.zeros(shape.layers, len(shape.kinds), shape.latent))
-            self.gate_bias = nn.Parameter(torch.full((shape.layers, len(shape.kinds)), _OPEN))
+            self.gate_bias = nn.Parameter(torch.full((1,), _OPEN))
         self.heads = nn.ParameterList()
         self.scale_down, self.scale_up = nn.ParameterList(), nn.ParameterList()
         self.constant_down, self.constant_up = nn.ParameterList(), nn.ParameterList()
@@ -94,22 +97,21 @@ class DocumentNetwork(nn.Module):
         read = self.perceiver(activations.flatten(0, 1), mask.repeat_interleave(states, 0))
         vectors = read.view(chunks, shape.layers, len(shape.kinds), shape.rank, shape.latent)
         mixed = self.mixer(vectors)  # [chunks, layers, kinds, rank, latent]
-        unit, opened = functional.normalize(mixed, dim=-1), self._opened(mixed)
+        unit, opened = functional.normalize(mixed, dim=-1), self._opened(mixed) if shape.gated else None
         down, up = {}, {}
         for place, kind in enumerate(shape.kinds):
             rows = torch.einsum("clrd,ldo->clro", unit[:, :, place], self.heads[place])
             first, second = rows.split((kind.inputs, kind.outputs), -1)
             down[kind.name], up[kind.name] = first * self.scale_down[place], second * self.scale_up[place]
             if opened is not None:
-                up[kind.name] = up[kind.name] * opened[:, :, place, :, None]
-        return Factors(down, up)
+                up[kind.name] = up[kind.name] * opened[:, None, None, None]
+        return Factors(down, up, opened)
 
-    def _opened(self, mixed: torch.Tensor) -> torch.Tensor | None:
-        """How much of each rank is written, from 0 to 1: [chunks, layers, kinds, rank]."""
-        if not self.shape.gated:
-            return None
-        scores = torch.einsum("clkrd,lkd->clkr", mixed, self.gate) / math.sqrt(self.shape.latent)
-        return torch.sigmoid(scores + self.gate_bias[..., None])
+    def _opened(self, mixed: torch.Tensor) -> torch.Tensor:
+        """How far each chunk is written, from 0 to 1: [chunks]."""
+        score = torch.einsum("clkrd,lkd->clkr", mixed, self.gate).mean((1, 2, 3)) + self.gate_bias
+        stretched = (1 + _STRETCH) * torch.sigmoid(score) - _STRETCH
+        return stretched + (functional.relu(stretched) - stretched).detach()
 
     def operations(self, tokens: Sequence[int]) -> float:
         """Floating-point operations of a forward pass over chunks of so many tokens: two for every use of a weight."""

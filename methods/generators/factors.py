@@ -21,12 +21,27 @@ class Factors:
 
     down: Mapping[str, torch.Tensor]
     up: Mapping[str, torch.Tensor]
+    opened: torch.Tensor | None = None
+    """How far each chunk is written, from 0 to 1 [chunks], where that is learnt; already part of `up`."""
 
     @classmethod
     def concatenated(cls, parts: Sequence[Factors]) -> Factors:
         """Chunks that were written apart, one below another."""
+        opened = [one.opened for one in parts if one.opened is not None]
         return cls(
-            *({name: torch.cat([side(one)[name] for one in parts]) for name in side(parts[0])} for side in _SIDES)
+            *({name: torch.cat([side(one)[name] for one in parts]) for name in side(parts[0])} for side in _SIDES),
+            torch.cat(opened) if opened else None,
+        )
+
+    def told(self, counts: Sequence[int]) -> tuple[Factors, list[int]]:
+        """Without the chunks that are shut, which add nothing; and how many of the `counts` stay. While gradients are
+        kept all stay: it is from them that a gate may learn to open again."""
+        if self.opened is None or torch.is_grad_enabled():
+            return self, list(counts)
+        stay = self.opened > 0
+        return (
+            Factors(*({name: part[stay] for name, part in side(self).items()} for side in _SIDES), self.opened[stay]),
+            [int(part.sum()) for part in stay.split(list(counts))],
         )
 
     def numel(self) -> int:
@@ -42,8 +57,11 @@ def joined(
 ) -> GeneratedAdapters:
     """The adapters of documents: `counts` says how many of the `chunks` belong to each, in order.
 
-    Documents of fewer chunks than others end in ranks of zeros. `constant` has one row.
+    Chunks that are shut are left out. Documents of fewer chunks than others end in ranks of zeros. `constant` has one
+    row.
     """
+    opened = None if chunks.opened is None else torch.stack([one.mean() for one in chunks.opened.split(list(counts))])
+    chunks, counts = chunks.told(counts)
     most = max(counts)
     down: dict[str, torch.Tensor] = {}
     up: dict[str, torch.Tensor] = {}
@@ -62,4 +80,4 @@ def joined(
         up |= dict(zip(kind.modules, ups, strict=True))
     rank = next(iter(chunks.down.values())).shape[2]
     fixed = next(iter(constant.down.values())).shape[2]
-    return GeneratedAdapters(down, up, scale, tuple(count * rank + fixed for count in counts))
+    return GeneratedAdapters(down, up, scale, tuple(count * rank + fixed for count in counts), opened=opened)

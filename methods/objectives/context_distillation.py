@@ -2,7 +2,9 @@
 
 Cross-entropy of the student against the teacher's stored top-k log-probabilities along the teacher's own greedy answers
 (Charakorn et al. 2026, arXiv 2602.15902, section 3; Snell et al. 2022, arXiv 2209.15189), the mean over an answer's
-tokens, then over a document's questions, then over documents; plus `l1` times the mean size of A's and of B's entries.
+tokens, then over a document's questions, then over documents; plus `l1` times the mean size of A's and of B's entries;
+after `alone`, where a document's chunks have gates, plus `gate` times how far they are open (mean over its chunks, then
+over documents).
 What is trained is a generator: a hypernetwork that reads training documents, cut into a drawn number of chunks, or
 (`evaluated`) a LoRA for each document of the evaluation, moved by the questions about it. Gold answers are not looked
 at unless asked for. Under the control `shuffled` the generator is given another document than the teacher.
@@ -44,6 +46,7 @@ class ContextDistillation:
     growing: float = 0.0
     joined: int = 1
     l1: float = 0.0
+    gate: float | None = None
     passes: int | None = None
     """After how many passes over the documents to end, where the budget is not spent before."""
     name = "context-distillation"
@@ -56,6 +59,8 @@ class ContextDistillation:
             return TaskRefusal(f"{task.name!r} cannot ask its questions without their documents")
         if self.answers == "gold" and "demonstrations" not in task.offers:
             return TaskRefusal(f"answers=gold needs demonstrations, and task {task.name!r} has none")
+        if self.gate and not self.alone:
+            return "gates are taught to shut after the share `alone` of the budget, and alone is 0: give one"
         return None
 
     def trainer(self, stage: StageContext, optimiser: GradientOptimiser) -> Any:
@@ -146,7 +151,12 @@ class ContextDistillation:
         with torch.set_grad_enabled(self.l1 > 0 and torch.is_grad_enabled()):
             size = mean_size(adapters)
         values = {"distance": float(distance.detach()), "adapter_size": float(size.detach())}
-        return (distance + self.l1 * size if self.l1 else distance), values
+        loss = distance + self.l1 * size if self.l1 else distance
+        if adapters.opened is not None:
+            opened = adapters.opened.mean()
+            values["open"] = float(opened.detach())
+            loss = loss if stage.spent() < self.alone else loss + (self.gate or 0.0) * opened
+        return loss, values
 
     def describe(self) -> dict[str, Any]:
         shown: dict[str, Any] = {
@@ -162,6 +172,7 @@ class ContextDistillation:
         if self.documents is not None:
             shown |= {"most_chunks": self.most_chunks, "shortest": self.shortest, "alone": self.alone}
             shown |= {"growing": self.growing, "joined": self.joined, "l1": self.l1}
+            shown |= {} if self.gate is None else {"gate": self.gate}
         return shown
 
     def _documents(self, stage: StageContext) -> list[Any]:
@@ -202,9 +213,10 @@ def context_distillation(
     growing: float = 0.0,
     joined: int = 1,
     l1: float = 0.0,
+    gate: float | None = None,
     passes: int | None = None,
 ) -> ContextDistillation:
     """Follow the base that sees the document."""
     return ContextDistillation(
-        batch_size, documents, questions, k, answers, most_chunks, shortest, alone, growing, joined, l1, passes
+        batch_size, documents, questions, k, answers, most_chunks, shortest, alone, growing, joined, l1, gate, passes
     )

@@ -6,10 +6,8 @@ documents are read in several chunks, is here what is left of the budget after `
 1e-4 for hundreds of millions of weights, 1e-3 to 2e-3 for half a million. `l1` 1.5, theirs for needles, has made
 adapters vanish elsewhere; 0 is safe. With gradients clipped to 1 (`max_grad_norm` of the training) a lab model may stay
 for many hundred updates where it answers nothing; sweeps/d2l-window.yaml clips none and begins with short documents
-(`growing`). `gated` is ours, for documents of more chunks than training had: with the settings of that sweep, which
-trains on 32 chunks at most, one seed had 62% of two facts in 64 chunks and 22% in 128 (on val), where three seeds
-without a gate had 31 to 34% and 0 to 6% (on test); of two facts in 32 chunks it had 91% (they 84 to 95%), of four in 8
-chunks 84% (they 87 to 98%).
+(`growing`). `gate` is ours, for documents of more chunks than training had: chunks that tell nothing are learnt to be
+left out, after `alone`, while there is something to be learnt from leaving them out.
 """
 
 from __future__ import annotations
@@ -22,11 +20,11 @@ from methods.optimisers.adamw import adamw
 from methods.parameterisations.documents import doc_to_lora
 from methods.settings import (
     AnswersOf,
+    ChunkGate,
     ChunkLength,
     ChunkRank,
     ChunksTogether,
     DocumentsPerStep,
-    GatedRanks,
     GrowingLengths,
     HypernetworkBlocks,
     HypernetworkHeads,
@@ -60,7 +58,7 @@ def d2l(
     reader: StateReader = "per-layer",
     longest: ChunkLength = 512,
     together: ChunksTogether = 32,
-    gated: GatedRanks = False,
+    gate: ChunkGate = None,
     most_chunks: MostChunks = 8,
     shortest: ShortestChunk = 25,
     alone: SinglePhase = 0.8,
@@ -75,7 +73,7 @@ def d2l(
 ) -> Pipeline:
     """A hypernetwork from a document's activations to LoRA factors, by context distillation."""
     objective = context_distillation(
-        batch_size, documents, questions, k, answers, most_chunks, shortest, alone, growing, joined, l1
+        batch_size, documents, questions, k, answers, most_chunks, shortest, alone, growing, joined, l1, gate
     )
-    network = doc_to_lora(targets, rank, latent, latents, blocks, heads, reader, longest, together, gated)
+    network = doc_to_lora(targets, rank, latent, latents, blocks, heads, reader, longest, together, gate is not None)
     return Pipeline.of(Train(objective, network, adamw(learning_rate), training=_COSINE))

@@ -60,6 +60,7 @@ class Facts:
         facts: Annotated[str | None, "facts a document tells, 4 or 1-4, over the level's"] = None,
         absent: Annotated[float | None, "share of questions about nothing told, over the level's"] = None,
         train_windows: Annotated[float | None, "length of training haystacks in windows, over val's"] = None,
+        train_facts: Annotated[str | None, "facts that a training document tells, 4 or 1-4, over val's"] = None,
         train_absent: Annotated[float | None, "share of training questions about nothing told, over val's"] = None,
     ) -> None:
         if level not in LEVELS:
@@ -72,7 +73,7 @@ class Facts:
         self._pools = {}
         for split in SPLITS:
             trained = split == "train"
-            here = changed(self.level, train_windows, None, train_absent) if trained else self.level
+            here = changed(self.level, train_windows, train_facts, train_absent) if trained else self.level
             setting = f"{level} {here.words}"
             if here != LEVELS[level]._replace(words=here.words):
                 setting += f" {here.low}-{here.high} {here.absent}"

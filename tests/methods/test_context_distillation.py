@@ -15,6 +15,9 @@ from harness.contracts import Item, Sampling
 from harness.engines.adapted import AdaptedEngine
 from harness.errors import UserError
 from harness.generators import build_generator
+from harness.micro_batches import split_rows
+from harness.models import load_model
+from harness.plan import refusal
 from harness.policy import digest_of
 from harness.registry import find_task, load_method, load_task
 from harness.spec import EvaluationProtocol
@@ -212,6 +215,53 @@ def test_the_mean_size_leaves_padding_out(make_stage: MakeStage) -> None:
         ranks = [adapters.ranks[0] for adapters in apart]
         wanted = sum(rank * mean_size(adapters) for rank, adapters in zip(ranks, apart, strict=True)) / sum(ranks)
         torch.testing.assert_close(mean_size(both), wanted)
+
+
+def test_gates_are_taught_to_shut_after_the_first_phase(make_stage: MakeStage) -> None:
+    """Until then the loss is the distance; then `gate` times the openings' mean is added, and the gates' gradient is
+    that of half a batch and the other half as of the whole."""
+    stage = make_stage("d2l", steps=10, gate=0.5, alone=0.5, joined=3, l1=0.0)
+    model, objective = stage.policy.model, _objective(stage)
+    network = model.hypernetwork.network
+    for tensor in network.parameters():
+        tensor.data += 0.1 * torch.randn_like(tensor)
+    documents = load_task("facts", level="F0").documents("train", 12)
+    batches = DocumentBatches(stage, asked_about(stage, documents, "gold", 1), 12, 2, alone=0.5, joined=3)
+    loss, values = objective.loss(stage, batches.batch(0))
+    assert 0 < values["open"] < 1 and float(loss) == pytest.approx(values["distance"])
+    stage.run.meters.count(steps=5)
+    batch = batches.batch(5)
+    loss, values = objective.loss(stage, batch)
+    assert float(loss) == pytest.approx(values["distance"] + 0.5 * values["open"])
+    loss.backward()
+    whole = network.gate_bias.grad.clone()
+    network.zero_grad()
+    parts = split_rows(batch, 2)
+    assert [len(part["chunks"]) for part, _ in parts] != [len(batch["chunks"])]
+    for part, share in parts:
+        (share * objective.loss(stage, part)[0]).backward()
+    torch.testing.assert_close(network.gate_bias.grad, whole, atol=1e-6, rtol=1e-4)
+
+
+def test_a_gate_that_is_shut_can_open_again(make_stage: MakeStage) -> None:
+    """Where the answer needs the document, the gradient opens a gate that is shut."""
+    stage = make_stage("d2l", gate=0.0, alone=0.5, l1=0.0)
+    network = stage.policy.model.hypernetwork.network
+    with torch.no_grad():
+        for tensor in network.parameters():
+            tensor.add_(0.1 * torch.randn_like(tensor))
+        network.gate_bias.fill_(-4.0)
+    documents = load_task("facts", level="F0").documents("train", 4)
+    batch = DocumentBatches(stage, asked_about(stage, documents, "gold", 1), 4, 2).batch(0)
+    loss, values = _objective(stage).loss(stage, batch)
+    loss.backward()
+    assert values["open"] == 0.0 and network.gate_bias.grad.abs().item() > 0
+
+
+def test_gates_without_a_first_phase_are_refused() -> None:
+    task, model = load_task("facts"), load_model("lab-reader").reference()
+    assert "alone is 0: give one" in str(refusal(load_method("d2l", gate=0.1, alone=0.0), task, model))
+    assert refusal(load_method("d2l", gate=0.0, alone=0.0), task, model) is None
 
 
 def told(first: str, second: str) -> Document:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -143,8 +144,8 @@ def test_both_factors_zero_is_a_dead_saddle() -> None:
     assert all(tensor.grad is None or not tensor.grad.any() for tensor in network.parameters())
 
 
-def test_a_gate_decides_how_much_of_a_chunk_is_written() -> None:
-    """Open it writes what there would be without a gate, closed nothing; the constant adapter stays."""
+def test_a_gate_decides_how_far_a_chunk_is_written() -> None:
+    """Open it writes what there would be without a gate, shut nothing; the constant adapter stays."""
     plain, gated = generator(), generator(gated=True)
     network = gated.hypernetwork.network
     with torch.no_grad():
@@ -152,14 +153,35 @@ def test_a_gate_decides_how_much_of_a_chunk_is_written() -> None:
             network.state_dict()[name].copy_(tensor)
         network.gate.zero_()
         network.gate_bias.fill_(40.0)
-        wide_open = dense(document(gated, TEXTS), 0)
+        wide_open = document(gated, TEXTS)
         network.gate_bias.fill_(-40.0)
-        closed, nothing = dense(document(gated, TEXTS), 0), dense(document(gated, TEXTS[:1]), 0)
-    written = dense(document(plain, TEXTS), 0)
-    for name, update in written.items():
-        torch.testing.assert_close(wide_open[name], update)
-        torch.testing.assert_close(closed[name], nothing[name])
-        assert (update - closed[name]).abs().max() > 1e-3
+        shut, constant = document(gated, TEXTS, TEXTS[:1]), network.constant()
+    written = document(plain, TEXTS)
+    assert wide_open.ranks == written.ranks == (16,) and shut.ranks == (4, 4)
+    assert wide_open.opened.tolist() == pytest.approx([1.0]) and shut.opened.tolist() == [0.0, 0.0]
+    for layer, (name, update) in enumerate(dense(written, 0).items()):
+        torch.testing.assert_close(dense(wide_open, 0)[name], update)
+        down, up = constant.down["model.layers.*.mlp.down_proj"], constant.up["model.layers.*.mlp.down_proj"]
+        alone = network.shape.scale * up[0, layer].T.double() @ down[0, layer].double()
+        torch.testing.assert_close(dense(shut, 0)[name].double(), alone, atol=1e-6, rtol=1e-5)
+        assert (update - dense(shut, 0)[name]).abs().max() > 1e-3
+
+
+def test_a_shut_chunk_leaves_no_ranks_and_changes_no_other_s() -> None:
+    """What is left out adds nothing: the logits are those of the same factors with the shut chunks in their places."""
+    model = generator(gated=True)
+    network, kinds = model.hypernetwork.network, model.hypernetwork.network.shape.kinds
+    with torch.no_grad():
+        opened = network(*read(model.base, kinds, TEXTS, network.shape.states_read())).opened
+        least, middle = torch.logit((opened + 0.1) / 1.1).sort().values[:2]
+        network.gate_bias -= (least + middle) / 2 - math.log(0.1)  # the least open is shut now, the others are not
+    stay = [text for place, text in enumerate(TEXTS) if place != int(opened.argmin())]
+    whole = document(model, TEXTS)
+    assert whole.ranks == (12,)
+    torch.testing.assert_close(logits(model, whole, [0]), logits(model, document(model, stay), [0]), atol=1e-4, rtol=0)
+    several = document(model, TEXTS, stay[:1])
+    assert several.ranks == (12, 8)
+    torch.testing.assert_close(logits(model, several, [0]), logits(model, whole, [0]), atol=1e-4, rtol=0)
 
 
 def test_a_gate_is_learnt_from_the_chunk() -> None:
@@ -167,7 +189,7 @@ def test_a_gate_is_learnt_from_the_chunk() -> None:
     network = model.hypernetwork.network
     with torch.no_grad():
         opened = network._opened(torch.randn(2, network.shape.layers, 1, 4, 32))
-    assert opened.shape == (2, network.shape.layers, 1, 4) and 0 < opened.min() < opened.max() < 1
+    assert opened.shape == (2,) and 0 < opened.min() < opened.max() < 1
     with model.applied(model.hypernetwork.write_chunks(model.base, [TEXTS])):
         torch.log_softmax(model.base(IDS).logits, -1)[..., 7].sum().backward()
     assert network.gate.grad.abs().max() > 0 and network.gate_bias.grad.abs().max() > 0

@@ -231,3 +231,12 @@ def test_training_documents_have_a_length_and_a_share_of_absent_questions_of_the
     assert 0.27 < sum(answers) / len(answers) < 0.33 and 0.23 < sum(first) / len(first) < 0.37
     with pytest.raises(UserError, match="below 1"):
         load_task("facts", level="F0", train_absent=1.0)
+
+
+def test_training_documents_tell_a_number_of_facts_of_their_own() -> None:
+    plain, other = load_task("facts", level="F0"), load_task("facts", level="F0", train_facts="3-8")
+    assert other.items("test", 5) == plain.items("test", 5) and other.items("val", 5) == plain.items("val", 5)
+    told = [len(document.items) for document in other.documents("train", 200)]
+    assert set(told) == set(range(3, 9))
+    with pytest.raises(UserError, match="'8-3' is no number of facts"):
+        load_task("facts", level="F0", train_facts="8-3")
