@@ -32,10 +32,14 @@ def leaderboard(comparison: Comparison) -> Table:
             ]
         )
     columns = ["rank", "method", "accuracy", "vs base", "time", "FLOPs", "generated", "peak", "trainable", "seeds"]
+    uneven = any(
+        one.rank is not None and set(one.method.seeds) - set(comparison.common) for one in comparison.standings
+    )
+    on = f" on the seeds that all of these have ({', '.join(map(str, comparison.common))})" if uneven else ""
     note = (
         "Accuracy in per cent and differences in points, with 95% intervals over seeds and items. Methods whose "
         "difference is not significant (Holm-adjusted p >= 0.05) are tied; a rank is one more than the number of "
-        "methods that are surely better, but never better than that of a method with a higher accuracy; = marks a "
+        f"methods that are surely better, but never better than that of a method with a higher accuracy{on}; = marks a "
         "shared one. Cost is the mean of one final run: training and generation time, floating-point operations, "
         "generated tokens, highest memory." + shared_processor([one.method for one in comparison.standings])
     )

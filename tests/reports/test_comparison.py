@@ -5,8 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from reports.comparison import compare
+from reports.contents import leaderboard
 from reports.sweep_data import MethodData, SweepData
 from reports.verdict import verdict
+
+RUN = {name: 1 for name in ("device_seconds", "flops", "generated_tokens", "peak_memory_bytes", "trainable_parameters")}
+RUN |= {"gpu": "of a kind", "processor_seconds": None}
 
 
 def method(name: str, accuracy: float, seeds: int = 3, items: int = 300, seed: int = 0) -> MethodData:
@@ -50,6 +54,11 @@ def test_methods_are_ordered_on_the_seeds_that_all_have() -> None:
     assert [(one.method.name, one.rank) for one in found.standings] == [("few", 1), ("many", 2), ("base", 3)]
     assert found.standings[0].accuracy.mean < found.standings[1].accuracy.mean and found.common == [0, 1, 2]
     assert verdict(found)[0].startswith("On the 3 seeds that all have, few has the highest accuracy; on all of its own")
+    for one in found.standings:
+        one.method.runs[:] = [{**RUN, **run} for run in one.method.runs]
+    assert "with a higher accuracy on the seeds that all of these have (0, 1, 2);" in leaderboard(found).note
+    even = compare(data(*(of_seeds(one.method, 0, 1, 2) for one in found.standings)))
+    assert "with a higher accuracy;" in leaderboard(even).note
 
 
 def test_what_shares_fewer_than_three_seeds_is_not_compared() -> None:
