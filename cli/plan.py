@@ -73,7 +73,7 @@ def estimates_of(
 
     devices = [*devices_here(slots, resources.processes), *(device_of(text) for text in described)]
     spread = resources.processes if resources.zero_stage else 1
-    return estimate_sweep(sweep, history, devices, device_name(), spread)
+    return estimate_sweep(sweep, history, devices, device_name(), spread, resources.tensor_parallel)
 
 
 def estimates_apart(

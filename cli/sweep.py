@@ -130,7 +130,7 @@ def carry_out(
 
     def show_estimates(estimates: list[Estimate]) -> None:
         free = shutil.disk_usage(nearest_existing(places.runs)).free
-        show(estimate_table(plan, estimates, parsed.price, slots, free, resources.processes))
+        show(estimate_table(plan, estimates, parsed.price, slots, free, resources.devices))
 
     if json and dry_run:
         _print_json(plan, estimated())

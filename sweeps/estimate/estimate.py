@@ -72,11 +72,18 @@ class Estimator:
     """Estimates runs of one model from their specs; what it looks up is looked up once."""
 
     def __init__(
-        self, handle: ModelHandle, history: Sequence[Past], devices: Sequence[Device], device: str, spread: int = 1
+        self,
+        handle: ModelHandle,
+        history: Sequence[Past],
+        devices: Sequence[Device],
+        device: str,
+        spread: int = 1,
+        tensor_parallel: int = 1,
     ) -> None:
-        """`spread` is over how many processes a run's optimiser state is spread."""
+        """`spread` is over how many processes a run's optimiser state is spread, `tensor_parallel` how many devices its
+        one process holds."""
         self.handle, self.history, self.devices, self.device = handle, history, devices, device
-        self.spread = spread
+        self.spread, self.tensor_parallel = spread, tensor_parallel
         self._shapes: dict[str, Shape | str] = {}
         self._texts: dict[str, Texts] = {}
         self._sizes: dict[str, UpdateSize] = {}
@@ -87,7 +94,7 @@ class Estimator:
         texts = self._lengths(spec)
         stages, unknown = self._stages(pipeline, spec, texts)
         whole = not unknown
-        rate = throughput(self.history, spec, self.device)
+        rate = throughput(self.history, spec, self.device, self.tensor_parallel)
         like = self.like(spec)
         work, source = None, ""
         if like:
@@ -97,7 +104,7 @@ class Estimator:
             work = work_under(pairs, spec.budget, rate.flops_per_second if rate else None) if pairs else Work()
             source = f"parts, answers as long as {texts.source}"
         seconds = _training_seconds(spec, work, rate)
-        around = evaluation_seconds(self.history, spec, self.device)
+        around = evaluation_seconds(self.history, spec, self.device, self.tensor_parallel)
         if seconds is not None and around is not None:
             seconds += around
         elif not seconds:
@@ -312,10 +319,15 @@ def _only_writes(update: Update) -> bool:
 
 
 def estimate_sweep(
-    sweep: Sweep, history: Sequence[Past], devices: Sequence[Device], device: str, spread: int = 1
+    sweep: Sweep,
+    history: Sequence[Past],
+    devices: Sequence[Device],
+    device: str,
+    spread: int = 1,
+    tensor_parallel: int = 1,
 ) -> list[Estimate]:
     """One estimate an arm, of one of its final runs at the settings that its first trial has."""
-    estimator = Estimator(load_model(sweep.model.name), history, devices, device, spread)
+    estimator = Estimator(load_model(sweep.model.name), history, devices, device, spread, tensor_parallel)
     found = []
     for arm in sweep.arms:
         method = arm.component()

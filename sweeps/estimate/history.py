@@ -28,6 +28,8 @@ class Past:
     """The GPU's name, else the processor's."""
     bytes: int
     """Of its directory."""
+    tensor_parallel: int = 1
+    """Devices that its one process held; its seconds count once for each."""
 
     @property
     def answer_tokens(self) -> float | None:
@@ -62,23 +64,28 @@ def past_of(directory: RunDirectory) -> Past:
         found = json.loads(directory.environment.read_bytes()) if directory.environment.exists() else {}
     except ValueError as error:
         raise Damaged(directory.environment, str(error)) from None
-    return Past(directory.read_spec(), directory.read_result(), str(found.get("gpu") or found.get("cpu")), size)
+    spread = int(found.get("tensor_parallel") or 1)
+    return Past(directory.read_spec(), directory.read_result(), str(found.get("gpu") or found.get("cpu")), size, spread)
 
 
-def throughput(history: Iterable[Past], spec: RunSpec, device: str) -> Throughput | None:
-    """How fast runs like `spec` went; None without any."""
+def throughput(history: Iterable[Past], spec: RunSpec, device: str, tensor_parallel: int = 1) -> Throughput | None:
+    """How fast runs like `spec` went; None without any. One that holds more devices than they did, of which only
+    generation makes use, has as many more device-seconds, at most."""
     here = [past for past in history if past.result.meters.flops and past.result.meters.device_seconds]
     model = [past for past in here if past.spec.model == spec.model and past.device == device]
     method = [past for past in model if past.spec.method.name == spec.method.name]
     same = [past for past in here if past.device == device]
     for source, found in (("same model and method", method), ("same model", model), ("same device", same)):
         if found:
-            rates = [past.result.meters.flops / past.result.meters.device_seconds for past in found]
+            rates = [
+                past.result.meters.flops / past.result.meters.device_seconds * past.tensor_parallel / tensor_parallel
+                for past in found
+            ]
             return Throughput(statistics.median(rates), source, len(found))
     return None
 
 
-def evaluation_seconds(history: Sequence[Past], spec: RunSpec, device: str) -> float | None:
+def evaluation_seconds(history: Sequence[Past], spec: RunSpec, device: str, tensor_parallel: int = 1) -> float | None:
     """Seconds that runs of this model on this task spent beside training, scaled to the items that are scored."""
     like = [
         past
@@ -86,7 +93,8 @@ def evaluation_seconds(history: Sequence[Past], spec: RunSpec, device: str) -> f
         if past.spec.model == spec.model and past.spec.task == spec.task and past.device == device
     ]
     each = [
-        (past.result.meters.evaluate_seconds + past.result.meters.overhead_seconds) / scored_items(past.spec)
+        (past.result.meters.evaluate_seconds + past.result.meters.overhead_seconds)
+        * (tensor_parallel / past.tensor_parallel / scored_items(past.spec))
         for past in like
     ]
     return statistics.median(each) * scored_items(spec) if each else None

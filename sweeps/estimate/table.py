@@ -22,9 +22,9 @@ def estimate_table(
     price: Price | None,
     slots: int,
     free_bytes: int,
-    processes: int = 1,
+    devices: int = 1,
 ) -> Iterator[RenderableType]:
-    """What to print, in order; a run has `processes` devices."""
+    """What to print, in order; a run has so many `devices`."""
     from rich.table import Table
     from rich.text import Text
 
@@ -35,7 +35,7 @@ def estimate_table(
     for one in estimates:
         table.add_row(*_row(one, price))
     yield table
-    yield Text(_sum(estimates, left, price, slots, free_bytes, processes))
+    yield Text(_sum(estimates, left, price, slots, free_bytes, devices))
     for reason in dict.fromkeys(f"{one.method}: {reason}" for one in estimates for reason in one.unknown):
         yield Text(f"no estimate of {reason}")
     yield from (Text(line) for line in _fits(estimates))
@@ -93,7 +93,7 @@ def _sum(
     price: Price | None,
     slots: int,
     free_bytes: int,
-    processes: int,
+    devices: int,
 ) -> str:
     asked = [one for one in estimates if left.get(one.method)]
     if not asked:
@@ -105,8 +105,8 @@ def _sum(
         return f"all runs to do: no time, since there is no history for {', '.join(without)}; {room}"
     seconds = sum((one.seconds or 0.0) * left[one.method] for one in asked)
     money = "" if price is None else f", {seconds / 3600 * price.per_device_hour:.2f} {price.currency}"
-    wall = clock(seconds / (slots * processes))
-    each = f" of {processes} processes" if processes > 1 else ""
+    wall = clock(seconds / (slots * devices))
+    each = f" of {devices} devices" if devices > 1 else ""
     return f"all runs to do: {clock(seconds)} of device time{money}, {wall} on {slots} slots{each}; {room}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from harness.registry import find_method
 from harness.spec import Budget, RunSpec
 from sweeps.estimate.devices import Device, described
 from sweeps.estimate.estimate import Estimate, Estimator, device_name
-from sweeps.estimate.history import past_of, read_history, throughput
+from sweeps.estimate.history import Past, past_of, read_history, throughput
 from sweeps.estimate.shape import Shape, _held, shape_of
 from tests.conftest import QUICK_PARTS, make_spec, run_to_end
 
@@ -160,6 +161,21 @@ def test_throughput_says_which_runs_it_is_from(runs: dict[str, RunDirectory]) ->
     assert [one and one.source for one in sources] == ["same model and method", "same model", "same device"]
     assert throughput(past, spec, "another device") is None and throughput([], spec, device) is None
     assert estimate(spec, []).seconds is None
+
+
+def test_a_run_that_holds_several_devices_takes_the_time_of_all(runs: dict[str, RunDirectory]) -> None:
+    """Their seconds count once for each; by runs that held as many it is what those took."""
+    (one,) = past = [past_of(runs["grpo"])]
+    spec, handle = runs["grpo"].read_spec().model_copy(update={"seed": 9}), load_model("lab")
+    pipeline = find_method("grpo").create(**spec.method.parameters)
+
+    def seconds(history: list[Past], spread: int) -> float:
+        found = Estimator(handle, history, [HERE], device_name(), tensor_parallel=spread).of("grpo", pipeline, spec)
+        assert found.seconds is not None
+        return found.seconds
+
+    assert seconds(past, 2) == pytest.approx(2 * seconds(past, 1))
+    assert seconds([replace(one, tensor_parallel=2)], 2) == pytest.approx(seconds(past, 1))
 
 
 @pytest.mark.parametrize("name", ["lora", "full"])
