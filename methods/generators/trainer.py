@@ -67,7 +67,8 @@ class GeneratorTrainer(Trainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         dealt = self._stage.run.ranks.gather(self._values)
-        self._values = {name: [value for one in dealt for value in one.get(name, [])] for name in dealt[0]}
+        names = dict.fromkeys(name for one in dealt for name in one)  # a process may have had nothing to compute
+        self._values = {name: [value for one in dealt for value in one.get(name, [])] for name in names}
         logs.update({name: sum(values) / len(values) for name, values in self._values.items()})
         self._values.clear()
         super().log(logs, start_time)

@@ -155,7 +155,7 @@ class ContextDistillation:
         if adapters.opened is not None:
             opened = adapters.opened.mean()
             values["open"] = float(opened.detach())
-            loss = loss if stage.spent() < self.alone else loss + (self.gate or 0.0) * opened
+            loss = loss if inputs["alone"][0] else loss + (self.gate or 0.0) * opened
         return loss, values
 
     def describe(self) -> dict[str, Any]:

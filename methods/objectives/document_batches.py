@@ -79,7 +79,8 @@ class DocumentBatches:
         self._reads = hasattr(stage.policy.model.hypernetwork, "chunks")
 
     def batch(self, number: int) -> dict[str, Any]:
-        """Lists with one entry a document: `texts` or `chunks`, which are read, and `questions`."""
+        """Lists with one entry a document: `texts` or `chunks`, which are read, `questions`, and beside chunks whether
+        this is the first phase (`alone`)."""
         spent = self.stage.spent()
         first, grown = spent < self.alone, spent >= self.growing
         pool = self._short if first else range(len(self.asked))
@@ -95,11 +96,12 @@ class DocumentBatches:
         most = 1 if first else self.most_chunks
         chunks = [self._cut(place, rng, most) for rng, place in zip(drawn, read, strict=True)]
         if first or self.joined == 1:
-            return {"chunks": chunks, "questions": asked}
+            return {"chunks": chunks, "questions": asked, "alone": [first] * len(chunks)}
         together = self._groups(places, random.Random(self.stage.seed("joined", number)))
         return {
             "chunks": [[chunk for at in group for chunk in chunks[at]] for group in together],
             "questions": [[question for at in group for question in asked[at]] for group in together],
+            "alone": [False] * len(together),
         }
 
     def _groups(self, places: Sequence[int], rng: random.Random) -> list[list[int]]:

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from harness.contracts import Item, Sampling
+from harness.contracts import Item, Resources, Sampling
 from harness.engines.adapted import AdaptedEngine
 from harness.errors import UserError
+from harness.events import read_events
 from harness.generators import build_generator
 from harness.micro_batches import split_rows
 from harness.models import load_model
@@ -21,6 +22,7 @@ from harness.plan import refusal
 from harness.policy import digest_of
 from harness.registry import find_task, load_method, load_task
 from harness.spec import EvaluationProtocol
+from harness.worker import DONE, work
 from methods.generators.adapter_table import name_of
 from methods.objectives.context_distillation import mean_size
 from methods.objectives.document_batches import DocumentBatches
@@ -29,7 +31,7 @@ from methods.objectives.rows_of_answers import answer_rows
 from methods.objectives.top_k import cross_entropy, mean_of_means, top_k
 from methods.optimisers.adamw import adamw
 from tasks.facts.document import Document
-from tests.conftest import make_spec, run_to_end
+from tests.conftest import make_spec, place, prepare, run_to_end
 
 MakeStage = Callable[..., Any]
 
@@ -256,6 +258,22 @@ def test_a_gate_that_is_shut_can_open_again(make_stage: MakeStage) -> None:
     loss, values = _objective(stage).loss(stage, batch)
     loss.backward()
     assert values["open"] == 0.0 and network.gate_bias.grad.abs().item() > 0
+
+
+def test_gates_are_learnt_by_two_processes_where_one_has_nothing_to_compute(runs: Path) -> None:
+    """Documents that are joined to one leave the other process without a micro-batch: neither waits for the other."""
+    prepare()
+    changed = {"gate": 0.5, "alone": 0.4, "joined": 8, "batch_size": 2, "l1": 0.0}
+    alone = run_to_end(make_spec("d2l", steps=5, **changed), runs)
+    both = place(make_spec("d2l", steps=5, **changed, seed=0), runs.parent / "both")
+    assert work(both.path, Resources(processes=2)) == DONE
+    figures = [
+        [event["values"] for event in read_events(one.events) if event["kind"] == "metrics"] for one in (alone, both)
+    ]
+    assert len(figures[0]) == len(figures[1]) == 5
+    for one, other in zip(*figures, strict=True):
+        assert other["open"] == pytest.approx(one["open"], rel=1e-3)
+        assert other["distance"] == pytest.approx(one["distance"], rel=1e-3)
 
 
 def test_gates_without_a_first_phase_are_refused() -> None:
