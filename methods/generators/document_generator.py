@@ -66,7 +66,7 @@ class DocumentGenerator(nn.Module):
 
     def chunks(self, tokenizer: Any, text: str, wanted: int = 1) -> list[list[int]]:
         """Token ids of a text in `wanted` chunks, or in as many as it takes, each begun as the tokenizer begins one."""
-        ids = tokenizer(text, add_special_tokens=False).input_ids
+        ids = tokenizer(text, add_special_tokens=False, verbose=False).input_ids  # of any length: it is cut
         if not ids:
             raise UserError("The document is empty: there is nothing to read.")
         begin = tokenizer("").input_ids

@@ -12,7 +12,7 @@ from harness.generators import generator
 def _rank(configuration: Mapping[str, Any], tokenizer: Any, text: str) -> int:
     """That of every chunk and of the constant adapter; chunks whose gate is shut will have none."""
     begins = len(tokenizer("").input_ids)
-    tokens = len(tokenizer(text, add_special_tokens=False).input_ids)
+    tokens = len(tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
     return int(configuration["rank"]) * (math.ceil(tokens / (configuration["longest"] - begins)) + 1)
 
 

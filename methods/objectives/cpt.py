@@ -148,7 +148,7 @@ def _encoded(stage: StageContext, row: dict[str, Any]) -> list[int]:
     end = tokenizer.eos_token_id
     first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else end
     text = rendered(tokenizer, row)
-    ids = list(tokenizer(text["prompt"] + text["completion"]).input_ids)
+    ids = list(tokenizer(text["prompt"] + text["completion"], verbose=False).input_ids)
     return [*([] if ids[:1] == [first] else [first]), *ids, *([] if ids[-1:] == [end] else [end])]
 
 

@@ -156,7 +156,8 @@ class DocumentBatches:
     def _lengths(self) -> Sequence[int]:
         """Tokens of every document."""
         texts = [one.text for one in self.asked]
-        return [len(ids) for ids in self.stage.policy.model.tokenizer(texts, add_special_tokens=False).input_ids]
+        tokenizer = self.stage.policy.model.tokenizer
+        return [len(ids) for ids in tokenizer(texts, add_special_tokens=False, verbose=False).input_ids]
 
     @cached_property
     def _by_length(self) -> Sequence[int]:

@@ -113,7 +113,7 @@ def _passages(stage: StageContext, source: Any) -> list[Row]:
     tokenizer, window = stage.policy.tokenizer, int(stage.policy.model.config.max_position_embeddings)
     rows = []
     for passage in re.split(r"\n\s*\n", Path(str(source)).read_text()):
-        ids = tokenizer(passage.strip(), add_special_tokens=False).input_ids
+        ids = tokenizer(passage.strip(), add_special_tokens=False, verbose=False).input_ids
         for start in range(0, len(ids), window - 1):  # one place is left for the end token
             rows.append({"prompt": "", "completion": tokenizer.decode(ids[start : start + window - 1])})
     return rows

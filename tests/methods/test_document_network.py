@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import replace
 from itertools import chain
@@ -258,6 +259,16 @@ def test_one_chunk_is_the_document_and_a_longer_one_than_the_window_is_cut() -> 
     assert len(model.tokenizer(long).input_ids) > model.base.config.max_position_embeddings
     chunks = model.hypernetwork.chunks(model.tokenizer, long)
     assert max(map(len, chunks)) <= 16 and [*chain(*chunks)] == model.tokenizer(long).input_ids
+    fresh, warned = load_model("lab-reader").tokenizer(), []
+    handler = logging.Handler()
+    handler.emit = lambda record: warned.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger("transformers").addHandler(handler)
+    try:
+        assert model.hypernetwork.chunks(fresh, long) == chunks and not warned
+        fresh(long)
+        assert len(warned) == 1 and "longer than the specified maximum" in warned[0]
+    finally:
+        logging.getLogger("transformers").removeHandler(handler)
     with torch.no_grad():
         assert model.write([long]).ranks == (4 * (len(chunks) + 1),)
     with pytest.raises(UserError, match="empty"):
