@@ -6,8 +6,9 @@ RUN is the directory of a finished run of `d2l`; its task's test documents are u
 settings (the teacher must see them whole). Its hypernetwork writes each of them once; gradient context distillation
 (the recipe's rank and scale, the best of several learning rates) takes as many updates as it needs to answer as many
 questions right: on the true questions, which are known to nobody when a document is read, and (generated facts) on
-others about the same document: each fact in its other wordings, and as many keys that are not told. Both start from the
-text: the teacher's answers belong to the distillation's time, the finding of other questions does not.
+others about the same document: each fact in its other wordings, and as many keys that are not told. Where it does not
+get there in 300 updates (its teacher may know less), what these take is a lower bound, and said to be one. Both start
+from the text: the teacher's answers belong to the distillation's time, the finding of other questions does not.
 Then one question is answered without a document, with the adapter merged, with it applied beside the weights, and with
 the document in its prompt. Documents one at a time, warm, loading left out; what is compared alternates, figures are
 medians. On a processor time is what the one thread had of it, so that what else the machine does is in no figure; on a
@@ -104,7 +105,8 @@ class Bench:
         wanted = self._accuracy(self.model)
         tokens = statistics.median(len(encode(self.model.tokenizer, one.text)) for one in self.documents)
         print(
-            f"{len(self.documents)} documents of {tokens:.0f} tokens (median); accuracy on their questions {wanted:.3f}"
+            f"{len(self.documents)} documents of {tokens:.0f} tokens (median); accuracy on their questions "
+            f"{wanted:.3f}, {self._taught():.3f} with the document in the prompt"
         )
         written = [self._seconds(partial(self._write, one.text)) for one in self.documents]
         write = statistics.median(written)
@@ -120,11 +122,13 @@ class Bench:
         """Seconds a document by gradient steps on `asked`, until `wanted` of its own questions are answered right."""
         known = [self._known(one, items) for one, items in zip(self.documents, asked, strict=True)]
         best: tuple[int, float] | None = None
+        reached: dict[float, float] = {}
         for rate in RATES:
-            updates = self._updates_until(known, wanted, rate, MOST_UPDATES if best is None else best[0])
-            best = (updates, rate) if updates is not None else best
-        if best is None:
-            raise SystemExit(f"{name} {wanted:.3f} was not reached in {MOST_UPDATES} updates at any of {RATES}")
+            limit = MOST_UPDATES if best is None else best[0] - 1
+            updates, reached[rate] = self._updates_until(known, wanted, rate, limit)
+            best = (updates, rate) if reached[rate] >= wanted else best
+        least = "" if best is not None else f", which do not reach it ({max(reached.values()):.3f} at most)"
+        best = best or (MOST_UPDATES, max(reached, key=lambda rate: reached[rate]))
         seconds: dict[str, list[float]] = {"teacher": [], "update": []}
         for document, one in zip(self.documents, known, strict=True):
             table, optimiser = self._table([one])
@@ -136,7 +140,7 @@ class Bench:
         whole = teacher + best[0] * update
         print(
             f"distillation {name} {1e3 * whole:.1f} ms: teacher {1e3 * teacher:.1f} ms, {best[0]} updates of "
-            f"{1e3 * update:.1f} ms at {best[1]:g}"
+            f"{1e3 * update:.1f} ms at {best[1]:g}{least}"
         )
         return whole
 
@@ -189,6 +193,14 @@ class Bench:
         right = [self.task.grade(item, answer.text).correct for (item, _), answer in zip(items, answers, strict=True)]
         return sum(right) / len(right)
 
+    def _taught(self) -> float:
+        """Accuracy of the base with each document in its prompt: of the distillation's teacher."""
+        items = [(item, one.text) for one in self.documents for item in one.items]
+        prompts = [self.task.prompt_with(item, text) for item, text in items]
+        answers = self.engine.generate(prompts, self.sampling, 0)
+        right = [self.task.grade(item, answer.text).correct for (item, _), answer in zip(items, answers, strict=True)]
+        return sum(right) / len(right)
+
     def _known(self, document: Any, items: Sequence[Item]) -> Known:
         tokenizer, task = self.model.tokenizer, self.task
         told = [task.prompt_with(item, document.text) for item in items]
@@ -204,14 +216,18 @@ class Bench:
         made = GeneratorModel("adapter-table", self.model.base, table, self.model.tokenizer)
         return made, torch.optim.AdamW(table.parameters(), lr=1.0, weight_decay=0.0)
 
-    def _updates_until(self, known: list[Known], wanted: float, rate: float, most: int) -> int | None:
-        """Updates after which distillation is as right; documents side by side, each by its own gradient alone."""
+    def _updates_until(self, known: list[Known], wanted: float, rate: float, most: int) -> tuple[int, float]:
+        """Updates after which distillation is as right, `most` of them tried, and the highest accuracy on the way;
+        documents side by side, each by its own gradient alone."""
         table, optimiser = self._table(known)
-        for number in range(1, most):
+        highest = 0.0
+        for number in range(1, most + 1):
             self._update(table, optimiser, known, rate)
-            if (number <= CHECKED_EACH or number % CHECKED_EVERY == 0) and self._accuracy(table) >= wanted:
-                return number
-        return None
+            if number <= CHECKED_EACH or number % CHECKED_EVERY == 0:
+                highest = max(highest, self._accuracy(table))
+                if highest >= wanted:
+                    return number, highest
+        return most, highest
 
     def _update(self, table: GeneratorModel, optimiser: Any, known: list[Known], rate: float) -> None:
         optimiser.param_groups[0]["lr"] = rate
