@@ -168,7 +168,7 @@ def test_a_sweep_file_asks_for_it_and_nothing_is_left_of_it(tmp_path: Path) -> N
     command = [
         sys.executable,
         "-c",
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from cli.main import main; main()",
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from cli.main import main; sys.exit(main())",
     ]
     done = subprocess.run([*command, "sweep", "s.yaml"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
