@@ -7,8 +7,8 @@ documents are read in several chunks, is here what is left of the budget after `
 adapters vanish elsewhere; 0 is safe. With gradients clipped to 1 (`max_grad_norm` of the training) a lab model may stay
 for many hundred updates where it answers nothing; sweeps/d2l-window.yaml clips none and begins with short documents
 (`growing`). `gate` is ours, for documents of more chunks than training had: chunks that tell nothing are learnt to be
-left out, after `alone`. Three seeds of that sweep, which trains on 16 chunks at most, remember 98 to 100% of two facts in
-128 chunks; without gates and with 32 chunks in training an earlier version of it had 0 to 6%.
+left out, after `alone`. Three seeds of that sweep, which trains on about 16 chunks at most, remember 98 to 100% of two
+facts in 128 chunks; without gates, and with 32 chunks in training, an earlier version of it had 0 to 6%.
 """
 
 from __future__ import annotations
