@@ -70,7 +70,10 @@ def main(given: Sequence[str] | None = None) -> int:
     options = parser.parse_args(given)
     if options.steps < 2:
         parser.error("--steps 2 at least: the first update starts the engine and does not count")
-    spec = planned(options)
+    try:
+        spec = planned(options)
+    except UserError as error:
+        parser.error(str(error))
     made = find_method(spec.method.name).create(**spec.method.parameters).stages[-1].objective  # type: ignore[union-attr]
     task = load_task(spec.task.name, **spec.task.parameters)
     asked = task.items("train", made.prompts_per_step)

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from benchmarks.device import main, watched
-from harness.errors import UserError
 
 _SMI = """#!/bin/sh
 echo "$@" > "$0.said"
@@ -36,9 +35,10 @@ def test_a_run_stands_beside_transformers_own_generation(capsys: pytest.CaptureF
     assert 0 < busy <= 100
 
 
-def test_a_method_that_does_not_sample_as_it_trains_is_refused() -> None:
-    with pytest.raises(UserError, match="'sft' does not sample groups"):
+def test_a_method_that_does_not_sample_as_it_trains_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
         main(["--engine", "hf", "--method", "sft"])
+    assert "'sft' does not sample groups as it trains: take grpo" in capsys.readouterr().err
 
 
 def test_a_gpu_is_watched_while_something_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
