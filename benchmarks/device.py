@@ -31,7 +31,7 @@ from typing import Any
 
 from harness.contracts import Resources, Sampling
 from harness.document import scalar
-from harness.engines.choice import default_engine
+from harness.engines.choice import check_engine, default_engine
 from harness.errors import UserError
 from harness.events import read_events
 from harness.executors.local import LocalExecutor, visible_gpus
@@ -102,9 +102,12 @@ def main(given: Sequence[str] | None = None) -> int:
 
 
 def planned(options: argparse.Namespace) -> RunSpec:
-    """The run; UserError for a method that does not sample as it trains."""
-    read = [dict(one.split("=", 1) for one in some) for some in (options.parameters, options.settings)]
-    parameters, settings = ({name: scalar(value) for name, value in some.items()} for some in read)
+    """The run; UserError for a method that does not sample as it trains, an engine that is not there."""
+    check_engine(options.engine)
+    parameters, settings = (
+        {name: scalar(value) for name, _, value in (one.partition("=") for one in some)}
+        for some in (options.parameters, options.settings)
+    )
     method = find_method(options.method)
     stages = method.create(**parameters).stages
     if not stages or not hasattr(getattr(stages[-1], "objective", None), "group_size"):

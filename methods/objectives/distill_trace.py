@@ -111,6 +111,5 @@ def _text(prompt: Prompt) -> str:
 
 def _held_out(stage: StageContext) -> set[str]:
     """The prompts that decide this run's scores."""
-    protocol, task = stage.run.spec.evaluation, stage.task
-    wanted = [(protocol.split, protocol.items), *([("val", protocol.curve_items)] if protocol.curve_points else [])]
-    return {_text(task.prompt(item)) for split, count in wanted for item in task.items(split, count)}
+    task, asked = stage.task, stage.run.spec.evaluation.asked()
+    return {_text(task.prompt(item)) for split, count in asked.items() for item in task.items(split, count)}
