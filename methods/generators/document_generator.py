@@ -1,9 +1,9 @@
 """Doc-to-LoRA as a generator: a document's text in, the adapter that stands for it out.
 
-The text is cut into equal chunks of at most `longest` tokens, each with the tokens that begin a text before it; the
-frozen base reads them, the network writes each chunk's factors, and they are put side by side. `together` chunks are
-read at once: 1 is one by one, which needs the least memory and gives the same. A document may be of any length: its
-adapter grows by `rank` ranks a chunk.
+The text is cut at the ends of sentences into chunks of at most `longest` tokens, each with the tokens that begin a text
+before it; the frozen base reads them, the network writes each chunk's factors, and they are put side by side.
+`together` chunks are read at once: 1 is one by one, which needs the least memory and gives the same. A document may be
+of any length: its adapter grows by `rank` ranks a chunk.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import nn
 
 from harness.errors import UserError
 from harness.generated import GeneratedAdapters
-from methods.generators.chunks import cut
+from methods.generators.chunks import cut_text
 from methods.generators.document_network import DocumentNetwork, DocumentShape
 from methods.generators.factors import Factors, joined
 from methods.generators.reading import read
@@ -66,11 +66,11 @@ class DocumentGenerator(nn.Module):
 
     def chunks(self, tokenizer: Any, text: str, wanted: int = 1) -> list[list[int]]:
         """Token ids of a text in `wanted` chunks, or in as many as it takes, each begun as the tokenizer begins one."""
-        ids = tokenizer(text, add_special_tokens=False, verbose=False).input_ids  # of any length: it is cut
-        if not ids:
+        parts = cut_text(tokenizer, text, self.chunk_tokens(tokenizer), wanted)
+        if not parts:
             raise UserError("The document is empty: there is nothing to read.")
         begin = tokenizer("").input_ids
-        return [[*begin, *part] for part in cut(ids, self.chunk_tokens(tokenizer), wanted)]
+        return [[*begin, *part] for part in parts]
 
     def chunk_tokens(self, tokenizer: Any) -> int:
         """How many tokens of a text fit into one chunk, beside those that begin it."""

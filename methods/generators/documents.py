@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from harness.generators import generator
+from methods.generators.chunks import cut_text
 
 
 def _rank(configuration: Mapping[str, Any], tokenizer: Any, text: str) -> int:
     """That of every chunk and of the constant adapter; chunks whose gate is shut will have none."""
-    begins = len(tokenizer("").input_ids)
-    tokens = len(tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
-    return int(configuration["rank"]) * (math.ceil(tokens / (configuration["longest"] - begins)) + 1)
+    longest = configuration["longest"] - len(tokenizer("").input_ids)
+    return int(configuration["rank"]) * (len(cut_text(tokenizer, text, longest)) + 1)
 
 
 @generator("doc-to-lora", rank=_rank)

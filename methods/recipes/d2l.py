@@ -47,7 +47,7 @@ from methods.settings import (
 _COSINE = Training(schedule="cosine", warmup_steps=100)
 
 
-@method("d2l", version=2, source="Charakorn et al. 2026, arXiv 2602.15902, section 3")
+@method("d2l", version=3, source="Charakorn et al. 2026, arXiv 2602.15902, section 3")
 def d2l(
     learning_rate: HypernetworkRate = 4e-5,
     rank: ChunkRank = 8,

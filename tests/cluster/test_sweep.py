@@ -86,8 +86,10 @@ def worker_of_a_run(folder: Path, finished: int, process: subprocess.Popen[str])
         for one in runs:
             try:
                 if one.events.exists() and not one.result.exists():
-                    parents = psutil.Process(json.loads(one.lease.read_text())["pid"]).parents()
-                    return one, parents[1]
+                    above = psutil.Process(json.loads(one.lease.read_text())["pid"]).parents()
+                    watchers = [parent for parent in above if "ray::" in " ".join(parent.cmdline())]
+                    if watchers:  # a run whose watcher was just killed has a moment left to live
+                        return one, watchers[0]
             except (OSError, psutil.NoSuchProcess):
                 continue
         return None
