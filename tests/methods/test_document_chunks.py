@@ -59,7 +59,7 @@ TEXT = (
 )
 
 
-@pytest.mark.parametrize("longest", [5, 12, 24, 64])
+@pytest.mark.parametrize("longest", [5, 12, 24, 40, 64])
 def test_a_text_is_cut_where_its_sentences_end(longest: int) -> None:
     tokenizer = load_model("lab-reader").tokenizer()
     parts = cut_text(tokenizer, TEXT, longest)
