@@ -68,8 +68,8 @@ def estimates_of(
 ) -> list[Estimate]:
     """One estimate an arm, from the parts of its method and finished runs."""
     from sweeps.estimate.devices import described as device_of
-    from sweeps.estimate.devices import devices_here
-    from sweeps.estimate.estimate import device_name, estimate_sweep
+    from sweeps.estimate.devices import device_name, devices_here
+    from sweeps.estimate.estimate import estimate_sweep
 
     devices = [*devices_here(slots, resources.processes), *(device_of(text) for text in described)]
     spread = resources.processes if resources.zero_stage else 1

@@ -14,6 +14,7 @@ import random
 import re
 from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from harness.errors import UserError
@@ -48,9 +49,7 @@ def cut(ids: Sequence[int], longest: int, wanted: int = 1, ends: Sequence[int] =
     if not ids:
         raise ValueError("there is nothing to cut: the document has no tokens")
     borders = sorted({0, *ends, len(ids)})
-    pieces = [
-        size for start, end in zip(borders, borders[1:], strict=False) for size in _parts(end - start, longest)
-    ]
+    pieces = [size for start, end in pairwise(borders) for size in _parts(end - start, longest)]
     count = max(wanted, len(_filled(pieces, longest)))
     limits = range(max(pieces), longest + 1)
     limit = limits[bisect_left(limits, True, key=lambda limit: len(_filled(pieces, limit)) <= count)]

@@ -6,14 +6,19 @@ else from whoever asks (`--device-memory 24GB`).
 
 from __future__ import annotations
 
+import importlib
+import multiprocessing
 import os
 import re
 import shutil
 import subprocess
 from dataclasses import dataclass
 
+from harness.contracts import Resources
 from harness.errors import UserError
 from harness.executors.local import visible_gpus
+from harness.fork_server import modules
+from harness.provenance import environment
 
 _UNITS = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
@@ -52,3 +57,24 @@ def described(text: str) -> Device:
         raise UserError(f"{text!r} is no amount of memory: --device-memory 24GB, or NAME=24GB.")
     amount = float(found[1]) * _UNITS[found[2]]
     return Device(name if equals else f"a device of {size.strip()}", amount, True)
+
+
+def device_name() -> str:
+    """What this machine's runs would record as their device."""
+    found = environment(Resources())
+    return str(found.get("gpu") or found.get("cpu"))
+
+
+def process_bytes() -> float:
+    """What a process holds once everything is imported that a run imports: this one, which imports it, or the fork
+    server that this one comes from, of whose pages it has not touched all that a run does.
+
+    The present size: the kernel's record of the highest counts what the process that started this one held.
+    """
+    import psutil
+
+    if multiprocessing.parent_process() is not None:
+        return float(psutil.Process(os.getppid()).memory_info().rss)
+    for module in modules():
+        importlib.import_module(module)
+    return float(psutil.Process().memory_info().rss)

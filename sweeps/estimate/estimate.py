@@ -1,4 +1,4 @@
-"""The estimate of every arm of a sweep, and of what would make a run fit where it does not.
+"""The estimate of every arm of a sweep.
 
 Tokens and operations follow from the parts of the method and the budget, or, where finished runs of the same model,
 method, task and budgeted meters are there, from those; time follows from the throughput of like runs. What cannot be
@@ -7,23 +7,21 @@ told is None, with the reason in `unknown`: nothing is guessed.
 
 from __future__ import annotations
 
-import importlib
-import multiprocessing
-import os
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from harness.contracts import Pipeline, Resources, Train
+from harness.contracts import Pipeline, Train
 from harness.errors import UserError
-from harness.fork_server import modules
 from harness.models import ModelHandle, load_model
 from harness.parts import load_parameterisation
 from harness.registry import find_method, find_task
 from harness.spec import RunSpec
 from harness.update_size import Planned, UpdateSize
-from sweeps.estimate.devices import Device
+from sweeps.estimate.devices import Device, process_bytes
+from sweeps.estimate.fit import Extents, Fit, fit
 from sweeps.estimate.history import Past, Throughput, evaluation_seconds, throughput
 from sweeps.estimate.memory import Settings, peak_bytes
 from sweeps.estimate.shape import Shape, shape_of
@@ -33,19 +31,7 @@ from sweeps.resolve import Sweep
 
 _BYTES_A_ROW = 150.0  # of samples.parquet, by the shipped tasks' runs
 _FILES = 400_000.0  # tokenizer, events and records of a run
-_GPUS = (2, 4, 8)  # that a run may be done by
 _BASED_ON = 8  # finished runs of a kind are enough for a median
-Extents = tuple[Train, Shape, Update]
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A device, and what makes a run fit on it: nothing, changes of which each is enough, or none that was tried."""
-
-    device: str
-    bytes: float
-    fits: bool
-    remedies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,8 +106,14 @@ class Estimator:
             else:
                 unknown.append("what a generator keeps of what it reads or writes is known from runs alone")
         elif whole:
-            memory = base + self._memory(stages, spec, texts)
-            fits = [self._fit(one, stages, spec, texts, base) for one in self.devices]
+            memory = base + self._memory(spec, stages, texts)
+            fits = [
+                fit(
+                    one, one.bytes - (0.0 if one.gpu else base), stages, texts, partial(self._memory, spec),
+                    lambda: self._shape(load_parameterisation("qlora")), self.spread,
+                )
+                for one in self.devices
+            ]  # fmt: skip
         return Estimate(
             method=label,
             work=work,
@@ -200,7 +192,7 @@ class Estimator:
             return None
         texts = self._lengths(past.spec)
         stages, unknown = self._stages(pipeline, past.spec, texts)
-        return None if unknown else past.result.peak_memory_bytes - self._memory(stages, past.spec, texts)
+        return None if unknown else past.result.peak_memory_bytes - self._memory(past.spec, stages, texts)
 
     def like(self, spec: RunSpec) -> list[Past]:
         """Finished runs that differ in their seed alone, or in how they are scored."""
@@ -236,8 +228,8 @@ class Estimator:
 
     def _memory(
         self,
-        stages: list[Extents],
         spec: RunSpec,
+        stages: Sequence[Extents],
         texts: Texts,
         accumulation: int = 1,
         checkpointing: bool = False,
@@ -254,55 +246,6 @@ class Estimator:
             )
             peaks.append(peak_bytes(stage, shape, update, texts, settings, spec.evaluation.items))
         return max(peaks)
-
-    def _fit(self, device: Device, stages: list[Extents], spec: RunSpec, texts: Texts, base: float) -> Fit:
-        room = device.bytes - (0.0 if device.gpu else base)
-
-        def needs(other: list[Extents] | None = None, lengths: Texts = texts, **changes: Any) -> float:
-            return self._memory(stages if other is None else other, spec, lengths, **changes)
-
-        if needs() <= room:
-            return Fit(device.name, device.bytes, True)
-        return Fit(device.name, device.bytes, False, tuple(self._remedies(device, room, stages, texts, needs)))
-
-    def _remedies(
-        self, device: Device, room: float, stages: list[Extents], texts: Texts, needs: Callable[..., float]
-    ) -> list[str]:
-        """Changes of a sweep file, each of which makes the run fit."""
-        found: list[str] = []
-        rows = max((update.rows for _, _, update in stages), default=0)
-        parts = [2**n for n in range(1, 12) if 2**n <= rows]
-        learnt = next((n for n in parts if needs(accumulation=n) <= room), None)
-        if learnt is not None:
-            found.append(f"training accumulation: {learnt}")
-        if rows and needs(checkpointing=True) <= room:
-            found.append("training gradient_checkpointing: true")
-        elif rows:
-            both = next((n for n in parts if needs(accumulation=n, checkpointing=True) <= room), None)
-            if both is not None and learnt is None:
-                found.append(f"training gradient_checkpointing: true with accumulation: {both}")
-        halves = [texts.longest // 2**n for n in range(1, 8) if texts.longest // 2**n >= 8]
-        short = next((one for one in halves if needs(self._again(stages, texts.shorter(one))) <= room), None)
-        if short is not None:
-            found.append(f"evaluation max_new_tokens: {short}")
-        by_gradient = bool(stages) and all(stage.optimiser.takes == "gradient" for stage, _, _ in stages)
-        over = next((n for n in _GPUS if by_gradient and device.gpu and needs(spread=n) <= room), None)
-        if over is not None and self.spread == 1:
-            found.append(f"resources zero_stage: 1 with gpus: {over}")
-        if device.gpu and by_gradient:
-            shape = self._shape(load_parameterisation("qlora"))
-            put = [] if isinstance(shape, str) else self._again([(s, shape, u) for s, _, u in stages], texts)
-            most = parts[-1] if parts else 1
-            if put and needs(put) <= room:
-                found.append("qlora")
-            elif put and needs(put, accumulation=most, checkpointing=True) <= room:
-                found.append(f"qlora with training gradient_checkpointing: true and accumulation: {most}")
-        return found
-
-    @staticmethod
-    def _again(stages: list[Extents], texts: Texts) -> list[Extents]:
-        """The stages with texts of other lengths."""
-        return [(stage, shape, update_of(stage, shape, texts, one.size) or one) for stage, shape, one in stages]
 
     def _disk(self, stages: list[Extents], spec: RunSpec) -> float:
         """Bytes that a finished run keeps: its model or adapter, its answers and its records."""
@@ -334,29 +277,6 @@ def estimate_sweep(
         spec = sweep.final_specs(arm, method)[0]
         found.append(estimator.of(arm.label, arm.entry.create(**method.parameters), spec))
     return found
-
-
-def device_name() -> str:
-    """What this machine's runs would record as their device."""
-    from harness.provenance import environment
-
-    found = environment(Resources())
-    return str(found.get("gpu") or found.get("cpu"))
-
-
-def process_bytes() -> float:
-    """What a process holds once everything is imported that a run imports: this one, which imports it, or the fork
-    server that this one comes from, of whose pages it has not touched all that a run does.
-
-    The present size: the kernel's record of the highest counts what the process that started this one held.
-    """
-    import psutil
-
-    if multiprocessing.parent_process() is not None:
-        return float(psutil.Process(os.getppid()).memory_info().rss)
-    for module in modules():
-        importlib.import_module(module)
-    return float(psutil.Process().memory_info().rss)
 
 
 def _mean_work(like: Sequence[Past]) -> Work:

@@ -28,6 +28,8 @@ class Texts:
     """Tokens that a completion may have."""
     source: str
     """Where `completion` is from."""
+    supply: Callable[[int], int]
+    """How many training items there are, of so many that are asked for."""
 
     def shorter(self, longest: int) -> Texts:
         """The same under a lower limit on completions."""
@@ -44,11 +46,12 @@ def texts_of(task: Any, handle: ModelHandle, limit: int | None, written: Sequenc
         gold = [tokenizer(task.demonstration(item), add_special_tokens=False).input_ids for item in items]
         shown = statistics.fmean(len(one) + 1 for one in gold)
     longest = limit or task.max_new_tokens
+    completion, source = float(longest), "the longest allowed"
     if written:
-        return Texts(prompt, statistics.median(written), shown, longest, "answers of earlier runs")
-    if shown is not None:
-        return Texts(prompt, min(shown, longest), shown, longest, "demonstrations")
-    return Texts(prompt, float(longest), shown, longest, "the longest allowed")
+        completion, source = statistics.median(written), "answers of earlier runs"
+    elif shown is not None:
+        completion, source = min(shown, completion), "demonstrations"
+    return Texts(prompt, completion, shown, longest, source, lambda most: len(task.items("train", most)))
 
 
 def tokens_of(handle: ModelHandle) -> Callable[[Any], int]:

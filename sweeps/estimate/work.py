@@ -90,7 +90,7 @@ def update_of(stage: Train, shape: Shape, texts: Texts, size: UpdateSize | None 
         return None
     if hasattr(objective, "sampling_share") and hasattr(objective, "samples"):
         rows = 2 * batch if _pairs(objective) else batch
-        first = _sampled(getattr(objective, "prompts", 0) * objective.samples, shape, texts)
+        first = _sampled(texts.supply(getattr(objective, "prompts", 0)) * objective.samples, shape, texts)
         work = _trained(rows * whole, stage, shape, rows * whole)
         return Update(work.plus(Work(steps=1)), first, rows, whole, 128, objective.sampling_share)
     if "demonstrations" not in getattr(objective, "needs", ()) or texts.demonstration is None:
@@ -104,10 +104,11 @@ def update_of(stage: Train, shape: Shape, texts: Texts, size: UpdateSize | None 
 def _compared(stage: Train, shape: Shape, texts: Texts) -> Update:
     """Pairs that are sampled first, one a prompt at most, and read once."""
     objective: Any = stage.objective
-    first = _sampled(objective.prompts * objective.samples, shape, texts)
+    prompts = texts.supply(objective.prompts)
+    first = _sampled(prompts * objective.samples, shape, texts)
     tokens = 2 * objective.batch_size * (texts.prompt + texts.completion)
     work = Work(flops=2.0 * shape.compute_parameters * tokens, steps=1)
-    ends = math.ceil(objective.prompts / objective.batch_size)
+    ends = math.ceil(prompts / objective.batch_size)
     return Update(work, first, 0, 0.0, 128, objective.sampling_share, ends)
 
 

@@ -29,9 +29,7 @@ def test_a_sentence_that_is_too_long_is_cut_into_equal_parts(tokens: int, longes
 
 
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=30), st.integers(1, 40), st.integers(1, 8))
-def test_chunks_end_with_sentences_and_are_as_equal_as_that_allows(
-    sizes: list[int], longest: int, wanted: int
-) -> None:
+def test_chunks_end_with_sentences_and_are_as_equal_as_that_allows(sizes: list[int], longest: int, wanted: int) -> None:
     ends = [*accumulate(sizes)]
     ids = list(range(ends[-1]))
     parts = cut(ids, longest, wanted, ends)

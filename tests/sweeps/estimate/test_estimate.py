@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from dataclasses import replace
@@ -17,10 +18,10 @@ from harness.models import load_model
 from harness.parts import load_parameterisation, parameterisations
 from harness.policy import Policy
 from harness.record import RunDirectory
-from harness.registry import find_method
+from harness.registry import find_method, find_task
 from harness.spec import Budget, RunSpec
-from sweeps.estimate.devices import Device, described
-from sweeps.estimate.estimate import Estimate, Estimator, device_name
+from sweeps.estimate.devices import Device, described, device_name
+from sweeps.estimate.estimate import Estimate, Estimator
 from sweeps.estimate.history import Past, past_of, read_history, throughput
 from sweeps.estimate.shape import Shape, _held, shape_of
 from tests.conftest import QUICK_PARTS, make_spec, run_to_end
@@ -89,6 +90,17 @@ def test_a_steering_vector_costs_its_pairs_and_ends_with_them(tmp_path: Path) ->
     longer = estimate(spec.model_copy(update={"budget": Budget(steps=10_000)}), [])
     most = spec.method.parameters["prompts"] / spec.method.parameters["batch_size"]
     assert longer.work is not None and meters.steps <= longer.work.steps == math.ceil(most)
+
+
+@pytest.mark.parametrize(("name", "rounds"), [("rft", 2), ("steering", 1)])
+def test_no_more_prompts_are_sampled_than_the_task_has(name: str, rounds: int, tmp_path: Path) -> None:
+    rows = [{"prompt": f"Say {number}.", "answer": str(number)} for number in range(40)]
+    (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    task = find_task("jsonl").resolve({"data": str(tmp_path / "rows.jsonl"), "grader": "exact"})
+    spec = make_spec(name, steps=100, prompts=512, samples=2)
+    there = len(find_task("jsonl").create(**task.parameters).items("train"))
+    work = estimate(spec.model_copy(update={"task": task}), []).work
+    assert work is not None and 0 < there < 40 and work.rollouts == pytest.approx(2 * there * rounds)
 
 
 @pytest.mark.parametrize("name", ["t2l-sft", "t2l-es"])

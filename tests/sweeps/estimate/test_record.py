@@ -15,8 +15,8 @@ from harness.executors.local import LocalExecutor
 from harness.models import load_model
 from sweeps.controller import Controller
 from sweeps.directory import SweepDirectory
-from sweeps.estimate.devices import Device
-from sweeps.estimate.estimate import device_name, estimate_sweep
+from sweeps.estimate.devices import Device, device_name
+from sweeps.estimate.estimate import estimate_sweep
 from sweeps.estimate.history import read_history
 from sweeps.estimate.record import check, keep_estimates
 from sweeps.estimate.table import estimate_table
@@ -36,7 +36,7 @@ def swept(path: Path, text: str = SWEEP) -> Sweep:
 @pytest.fixture
 def command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """An estimate takes its own process for a bare one, as that of a command is; this one has had other tests in it."""
-    said = "from sweeps.estimate.estimate import process_bytes; print(process_bytes())"
+    said = "from sweeps.estimate.devices import process_bytes; print(process_bytes())"
     done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True, timeout=120)
     monkeypatch.setattr("sweeps.estimate.estimate.process_bytes", lambda: float(done.stdout))
 
