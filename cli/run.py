@@ -17,6 +17,7 @@ from cli.output import console
 from harness.errors import UserError
 
 if TYPE_CHECKING:
+    from harness.executors.local import LocalExecutor
     from harness.spec import Retention, RunSpec
     from sweeps.jobs import Jobs
 
@@ -63,6 +64,9 @@ def run(
     retention: Annotated[
         str | None, typer.Option(help="Probes to score before and after: lab, standard.", rich_help_panel=_EVALUATION)
     ] = None,
+    resources: Annotated[
+        list[str], typer.Option(help="What the run gets of this machine, key=value: threads=4, processes=2, ...")
+    ] = [],  # noqa: B006
     runs: Runs = RUNS,
     dry_run: DryRun = False,
     json: Json = False,
@@ -71,7 +75,6 @@ def run(
     from cli.places import require_writable
     from cli.settings import settings
     from harness.engines.choice import default_engine
-    from harness.executors.local import LocalExecutor
     from sweeps.jobs import Jobs
 
     budget = {
@@ -98,7 +101,7 @@ def run(
     chosen = (settings(parameter, "-p"), settings(task_parameter, "-t") | given_data)
     options = settings(training, "--training", "accumulation=4")
     spec = _spec(method, task, model, *chosen, options, control, seed, budget, evaluation)
-    executor = LocalExecutor(1)
+    executor = _executor(resources, model, spec, runs)
     jobs = Jobs(runs, executor, executor.resources)
     if dry_run:
         terminal = console()
@@ -114,6 +117,19 @@ def run(
     finally:
         executor.close()
     _show(spec, jobs, json)
+
+
+def _executor(given: list[str], model: str, spec: RunSpec, runs: Path) -> LocalExecutor:
+    """This machine, for one run with the resources of the command line; UserError for what it has not got."""
+    from cli.settings import settings
+    from harness.engines.choice import check_spread
+    from harness.executors.choice import LocalChoice, RunResources
+    from harness.frozen import read_options
+    from harness.models import load_model
+
+    wanted = read_options(RunResources, settings(given, "--resources", "threads=4"), "resources")
+    check_spread(load_model(model).configuration(), wanted.tensor_parallel)
+    return LocalChoice().open(wanted.checked(spec.evaluation.engine), 1, runs)
 
 
 def _spec(

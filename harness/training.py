@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field
 
-from harness.errors import UserError, unknown
-from harness.frozen import Frozen
+from harness.frozen import Frozen, read_options
 
 Schedule = Literal["constant", "linear", "cosine"]
 
@@ -101,12 +100,4 @@ class Settled:
 
 def read_training(given: dict[str, Any]) -> Training:
     """The options in a mapping; UserError in one sentence for one that is not there or not possible."""
-    for name in given:
-        if name not in Training.model_fields:
-            raise unknown("training option", name, Training.model_fields)
-    try:
-        return Training.model_validate(given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name, why = str(first["loc"][0]), first["msg"]
-        raise UserError(f"training {name}={given[name]!r} is not possible: {why[0].lower()}{why[1:]}.") from None
+    return read_options(Training, given, "training")
