@@ -52,7 +52,9 @@ class Facts:
         self,
         level: Annotated[str, "F0 to F3 short documents, F4 to F6 needles in one, two and four windows"] = "F3",
         context: Annotated[Context, "whether the document stands in the prompt"] = "document",
-        windows: Annotated[float | None, "length of the haystack in windows of 1,024 tokens, over the level's"] = None,
+        windows: Annotated[
+            float | None, "length of the haystack in windows of about 945 tokens, over the level's"
+        ] = None,
         lengths: Annotated[
             Lengths, "haystacks of training documents: as long as val's, or of any length up to it"
         ] = "equal",
