@@ -1,9 +1,9 @@
 """The ladder of `facts`: how many facts a document tells, and how much is told beside them.
 
 F0 to F3 are documents of one to three lines; F4 to F6 are needles in a haystack of one, two and four windows of a model
-that reads 1,024 tokens. A task knows no tokenizer: a window stands for `WINDOW` words of noise, of which the lab models'
-tokenizer makes about 945 tokens, so that a document of one window can be read together with a question; one of four
-windows has 3.7 times the tokens that such a model reads, one of sixteen 14.8 times.
+that reads 1,024 tokens. A task knows no tokenizer: a window stands for `WINDOW` words of noise, of which the lab
+models' tokenizer makes about 945 tokens, so that a document of one window can be read together with a question; one of
+four windows has 3.7 times the tokens that such a model reads, one of sixteen 14.8 times.
 """
 
 from __future__ import annotations
