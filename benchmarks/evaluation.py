@@ -24,18 +24,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any
 
 import torch
 
-from harness.contracts import Sampling
+from harness.contracts import Resources, Sampling
 from harness.engines.dealt import DealtEngine
 from harness.engines.hf import HFEngine
 from harness.evaluate import solved_examples, with_shots
 from harness.models import load_model
-from harness.ranks import Ranks
+from harness.ranks import ALONE, Ranks
 from harness.registry import load_task
+from harness.team import joined, store_at
 
 GOAL = 2.0
 """Items per second over lm-eval's."""
@@ -53,6 +53,8 @@ def main() -> int:
     arguments.add_argument("--repeats", type=int, default=5)
     arguments.add_argument("--processes", type=int, default=1, help="of the engine; threads of lm-eval")
     given = arguments.parse_args()
+    if given.processes < 1:
+        arguments.error(f"--processes {given.processes} is not possible: one process at least must answer")
     torch.set_num_threads(1)
     loaded = load_model(given.model)
     model, tokenizer = loaded.model().eval(), loaded.tokenizer()
@@ -93,12 +95,18 @@ def engine(
     name: str, rows: int, prompts: list[str], sampling: Sampling, count: int, calls: int
 ) -> Iterator[Callable[[], list[str]]]:
     """What answers the prompts by the engine over `count` processes, begun together; it can be called `calls` times."""
+    if count == 1:
+        yield _share(name, rows, prompts, sampling, ALONE)
+        return
     store = torch.distributed.TCPStore("127.0.0.1", 0, count, is_master=True, wait_for_workers=False)
     given = (name, rows, prompts, sampling, count, calls, store.port)
-    others = [multiprocessing.get_context("spawn").Process(target=_follow, args=(r, *given)) for r in range(1, count)]
+    others = [
+        multiprocessing.get_context("spawn").Process(target=_follow, args=(rank, *given), daemon=True)
+        for rank in range(1, count)
+    ]
     for other in others:
         other.start()
-    yield _share(name, rows, prompts, sampling, _joined(0, count, store))
+    yield _share(name, rows, prompts, sampling, joined(0, Resources(processes=count), store))
     for other in others:
         other.join()
 
@@ -107,14 +115,10 @@ def _follow(
     rank: int, name: str, rows: int, prompts: list[str], sampling: Sampling, count: int, calls: int, port: int
 ) -> None:
     torch.set_num_threads(1)
-    store = torch.distributed.TCPStore("127.0.0.1", port, count, is_master=False)
-    work = _share(name, rows, prompts, sampling, _joined(rank, count, store))
+    resources = Resources(processes=count)
+    work = _share(name, rows, prompts, sampling, joined(rank, resources, store_at(port, resources)))
     for _ in range(calls):
         work()
-
-
-def _joined(rank: int, count: int, store: Any) -> Ranks:
-    return Ranks(rank, count, torch.distributed.ProcessGroupGloo(store, rank, count, timedelta(hours=1)))
 
 
 def _share(name: str, rows: int, prompts: list[str], sampling: Sampling, ranks: Ranks) -> Callable[[], list[str]]:

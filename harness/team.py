@@ -75,7 +75,7 @@ class Team:
                 if other.exitcode is not None:
                     raise PeerLost(f"process {rank} of this run ended before it could join (code {other.exitcode})")
                 time.sleep(_LOOK_SECONDS)
-        self.ranks = _joined(0, resources, store)
+        self.ranks = joined(0, resources, store)
 
     def _end(self) -> None:
         self.ranks = ALONE
@@ -117,9 +117,9 @@ def _follow(
             shutil.copy2(copy.events, own.events)
         if copy.checkpoint.exists():
             shutil.copytree(copy.checkpoint, own.checkpoint)
-        store = _store(port, resources)
+        store = store_at(port, resources)
         store.set(_arrived(rank), "")
-        failure = follow(own, resources, _joined(rank, resources, store))
+        failure = follow(own, resources, joined(rank, resources, store))
         words.send(None if failure is None else failure.model_dump())
 
 
@@ -128,13 +128,14 @@ def _arrived(rank: int) -> str:
     return f"arrived {rank}"
 
 
-def _store(port: int, resources: Resources) -> Any:
+def store_at(port: int, resources: Resources) -> Any:
+    """The store of the first process, for another one."""
     import torch.distributed as dist
 
     return dist.TCPStore(_HERE, port, resources.processes, is_master=False, timeout=_PATIENCE)
 
 
-def _joined(rank: int, resources: Resources, store: Any) -> Ranks:
+def joined(rank: int, resources: Resources, store: Any) -> Ranks:
     """Meet the others. Objects go over gloo, gradients of GPUs over NCCL."""
     import torch.distributed as dist
 

@@ -41,24 +41,25 @@ def fit(
     `needs(stages, texts, accumulation=, checkpointing=, spread=)` is what they take under other settings, in bytes,
     `quantised` the shape of an adapter of a 4-bit base, `spread` over how many processes the optimiser's state lies.
     """
-    if needs(stages, texts) <= room:
+
+    def enough(other: Sequence[Extents] = stages, lengths: Texts = texts, **changes: Any) -> bool:
+        return needs(other, lengths, **changes) <= room
+
+    if enough():
         return Fit(device.name, device.bytes, True)
-    found = tuple(_remedies(device, room, stages, texts, needs, quantised, spread))
+    found = tuple(_remedies(device.gpu, stages, texts, enough, quantised, spread))
     return Fit(device.name, device.bytes, False, found)
 
 
 def _remedies(
-    device: Device,
-    room: float,
+    gpu: bool,
     stages: Sequence[Extents],
     texts: Texts,
-    needs: Callable[..., float],
+    enough: Callable[..., bool],
     quantised: Callable[[], Shape | str],
     spread: int,
 ) -> list[str]:
-    def enough(other: Sequence[Extents] = stages, lengths: Texts = texts, **changes: Any) -> bool:
-        return needs(other, lengths, **changes) <= room
-
+    """Changes of a sweep file, each of which makes the run fit."""
     found: list[str] = []
     rows = max((update.rows for _, _, update in stages), default=0)
     parts = [2**n for n in range(1, 12) if 2**n <= rows]
@@ -76,10 +77,10 @@ def _remedies(
     if short is not None:
         found.append(f"evaluation max_new_tokens: {short}")
     by_gradient = bool(stages) and all(stage.optimiser.takes == "gradient" for stage, _, _ in stages)
-    over = next((n for n in _GPUS if by_gradient and device.gpu and enough(spread=n)), None)
+    over = next((n for n in _GPUS if by_gradient and gpu and enough(spread=n)), None)
     if over is not None and spread == 1:
         found.append(f"resources zero_stage: 1 with gpus: {over}")
-    if device.gpu and by_gradient:
+    if gpu and by_gradient:
         shape = quantised()
         put = [] if isinstance(shape, str) else _again([(stage, shape, update) for stage, _, update in stages], texts)
         most = parts[-1] if parts else 1
