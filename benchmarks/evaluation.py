@@ -1,13 +1,13 @@
 """Scoring Countdown with the `hf` engine against lm-evaluation-harness's `hf` backend, side by side in one process.
 
     python -m benchmarks.evaluation [--items 1000] [--level L2] [--shots 0] [--rows 512]
-                                    [--batches 64,128,256,512] [--repeats 5] [--processes 1]
+                                    [--batches auto,64,128,256,512] [--repeats 5] [--processes 1]
 
 The same model, prompts, limit of tokens and greedy decoding for both; what is timed is everything from the prompts'
-text to the answers' text. lm-eval runs at each of `--batches` (64 is what its `auto` comes to on a processor), and the
-fastest of them is what the engine is compared with; its default batch of one row is measured once on a tenth of the
-items and extrapolated. The limit is what the ratio would be if the engine took no time beyond the model's own forward
-passes. Ways alternate, times are those of the process on one thread, figures are medians.
+text to the answers' text. lm-eval runs at each of `--batches` (its `auto` tries at every call what fits, 64 rows at
+most), and the fastest of them is what the engine is compared with; its default batch of one row is measured once on a
+tenth of the items and extrapolated. The limit is what the ratio would be if the engine took no time beyond the model's
+own forward passes. Ways alternate, times are those of the process on one thread, figures are medians.
 
 With `--processes N` it is what N cores, which must be free, are worth to each, by the wall's clock: the engine over N
 processes of one thread each, as in a run whose resources say `processes: N`; lm-eval, which on a processor is one
@@ -49,7 +49,7 @@ def main() -> int:
     arguments.add_argument("--level", default="L2")
     arguments.add_argument("--shots", type=int, default=0, help="solved examples before every question")
     arguments.add_argument("--rows", type=int, default=512)
-    arguments.add_argument("--batches", default="64,128,256,512")
+    arguments.add_argument("--batches", default="auto,64,128,256,512")
     arguments.add_argument("--repeats", type=int, default=5)
     arguments.add_argument("--processes", type=int, default=1, help="of the engine; threads of lm-eval")
     given = arguments.parse_args()
@@ -64,8 +64,9 @@ def main() -> int:
     sampling = Sampling(task.max_new_tokens, 0.0, 1.0, task.stop)
     cores, clock = given.processes, time.process_time if given.processes == 1 else time.perf_counter
     ways: dict[str, Callable[[], list[str]]] = {}
-    for batch in map(int, given.batches.split(",")):
-        ways[f"lm-eval, batch {batch}"] = backend(model, tokenizer, prompts, sampling, batch, cores)
+    for batch in given.batches.split(","):
+        rows = batch if batch == "auto" else int(batch)
+        ways[f"lm-eval, batch {batch}"] = backend(model, tokenizer, prompts, sampling, rows, cores)
     few = prompts[: max(1, len(prompts) // 10)]
     with engine(given.model, given.rows, prompts, sampling, cores, given.repeats + 1) as work:
         answers, seconds = _alternate({"hf engine": work, **ways}, given.repeats, clock)
@@ -148,7 +149,7 @@ def in_passes(model: Any, work: Callable[[], object]) -> float:
 
 
 def backend(
-    model: Any, tokenizer: Any, prompts: list[str], sampling: Sampling, batch: int, threads: int = 1
+    model: Any, tokenizer: Any, prompts: list[str], sampling: Sampling, batch: int | str, threads: int = 1
 ) -> Callable[[], list[str]]:
     """What answers the prompts by lm-eval's backend, as its `generate_until` does for an exported task."""
     from lm_eval.api.instance import Instance

@@ -70,9 +70,10 @@ def estimates_of(
     from sweeps.estimate.devices import described as device_of
     from sweeps.estimate.devices import device_name, devices_here
     from sweeps.estimate.estimate import estimate_sweep
+    from sweeps.estimate.memory import Spread
 
     devices = [*devices_here(slots, resources.processes), *(device_of(text) for text in described)]
-    spread = resources.processes if resources.zero_stage else 1
+    spread = Spread.of(resources.processes, resources.zero_stage)
     return estimate_sweep(sweep, history, devices, device_name(), spread, resources.tensor_parallel)
 
 

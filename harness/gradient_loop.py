@@ -20,6 +20,7 @@ from harness.contracts import Train
 from harness.errors import BudgetSpent, UserError
 from harness.micro_batches import MicroBatches
 from harness.moments import Moments
+from harness.sharded_gradients import ShardedGradients
 from harness.sharded_state import ShardedState
 
 if TYPE_CHECKING:
@@ -72,8 +73,9 @@ def run_gradient(stage: StageContext, train: Train) -> None:
         return
     run = stage.run
     sharded = ShardedState(trainer.optimizer, run.ranks) if run.zero_stage and run.ranks.count > 1 else None
-    driver = _Driver(stage, train.parameterisation, sharded)
-    MicroBatches(stage, trainer, getattr(train.objective, "split", None))
+    gradients = _spread(stage, trainer, sharded) if sharded is not None and run.zero_stage > 1 else None
+    driver = _Driver(stage, train.parameterisation, sharded, gradients)
+    MicroBatches(stage, trainer, getattr(train.objective, "split", None), gradients)
     trainer.add_callback(driver)
     from transformers import PrinterCallback, ProgressCallback
 
@@ -82,10 +84,19 @@ def run_gradient(stage: StageContext, train: Train) -> None:
     resume = str(stage.resume_from) if stage.resume_from is not None else None
     with count_tokens(stage, trainer), stage.run.meters.clock("train"), contextlib.suppress(BudgetSpent):
         trainer.train(resume_from_checkpoint=resume)
+    if gradients is not None:
+        gradients.close()
     if stage.keep_moments:
         if sharded is not None:
             sharded.put_together(everywhere=True)
         stage.policy.moments = Moments.of(stage.policy, trainer.optimizer)
+
+
+def _spread(stage: StageContext, trainer: Any, state: ShardedState) -> ShardedGradients:
+    """The policy's gradients, each in the process that has its tensor's state, where the trainer clips it."""
+    gradients = ShardedGradients(stage.policy.tensors().values(), state.owner, stage.run.ranks)
+    trainer.accelerator.clip_grad_norm_ = gradients.clip
+    return gradients
 
 
 def complete_reference(model: Any) -> None:
@@ -110,10 +121,16 @@ class _Driver(TrainerCallback):
     `load_state(stage, folder)` for checkpoints.
     """
 
-    def __init__(self, stage: StageContext, parameterisation: Any, sharded: ShardedState | None) -> None:
+    def __init__(
+        self,
+        stage: StageContext,
+        parameterisation: Any,
+        sharded: ShardedState | None,
+        gradients: ShardedGradients | None,
+    ) -> None:
         self.stage = stage
         self.parameterisation = parameterisation
-        self.sharded = sharded
+        self.sharded, self.gradients = sharded, gradients
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.stage.resume_from is not None and hasattr(self.parameterisation, "load_state"):
@@ -123,6 +140,8 @@ class _Driver(TrainerCallback):
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if hasattr(self.parameterisation, "before_update"):
+            if self.gradients is not None:
+                self.gradients.whole()
             self.parameterisation.before_update(self.stage)
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:

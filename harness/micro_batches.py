@@ -5,8 +5,9 @@ shares that make the sum of the losses the loss of the whole batch. Exact for a 
 the tokens of `labels`; a term that is another mean (KTO's reference point, a likelihood term beside a preference loss)
 is taken over each micro-batch, and its objective says so.
 
-The processes of a run (`harness.ranks`) share an update's micro-batches, and all have the whole gradient afterwards.
-What is drawn at random on the way (dropout) follows from the update and the micro-batch there.
+The processes of a run (`harness.ranks`) share an update's micro-batches, and all have the whole gradient afterwards, or
+each that of its own tensors (`harness.sharded_gradients`). What is drawn at random on the way (dropout) follows from
+the update and the micro-batch there.
 
 When memory runs out the micro-batch is halved and the update begun again: the batch stays the same, no finished update
 is lost, and the record says what happened. What the failed attempt computed counts as time, not as training.
@@ -27,6 +28,7 @@ from harness.trainer_metrics import TrainerMetrics
 
 if TYPE_CHECKING:
     from harness.context import StageContext
+    from harness.sharded_gradients import ShardedGradients
 
 Inputs = dict[str, Any]
 _COUNTED = ("trained_tokens", "flops")
@@ -34,11 +36,17 @@ Split = Callable[[Inputs, int, Any], list[tuple[Inputs, float]]]
 
 
 class MicroBatches:
-    """Stands in for a trainer's `compute_loss`: computes and back-propagates the loss, part by part."""
+    """Stands in for a trainer's `compute_loss`: computes and back-propagates the loss, part by part.
 
-    def __init__(self, stage: StageContext, trainer: Any, split: Split | None) -> None:
+    A trainer that gathers something over an update's micro-batches has `begin_update()`, called before the first.
+    """
+
+    def __init__(
+        self, stage: StageContext, trainer: Any, split: Split | None, sharded: ShardedGradients | None = None
+    ) -> None:
+        """`sharded` is how the gradients of the policy's tensors are spread over the processes, where they are."""
         self.stage = stage
-        self._trainer = trainer
+        self._trainer, self._sharded = trainer, sharded
         self._loss = trainer.compute_loss
         self._split = split or split_rows
         trainer.compute_loss = self
@@ -50,32 +58,43 @@ class MicroBatches:
         ranks, values = self.stage.run.ranks, self.stage.run.meters.values
         while True:
             counted, noted = {name: values[name] for name in _COUNTED}, TrainerMetrics(self._trainer)
-            total = None
+            total, parts = None, self._parts(inputs, num_items_in_batch)
+            if hasattr(self._trainer, "begin_update"):
+                self._trainer.begin_update()
+            if self._sharded is not None:
+                self._sharded.begin(math.ceil(len(parts) / ranks.count))
             try:
-                total = self._sum(model, inputs, num_items_in_batch)
+                total = self._sum(model, parts, num_items_in_batch)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
             # outside `except`: the error holds on to what was computed
+            if self._sharded is not None:
+                self._sharded.finish()
             if all(ranks.gather(total is not None)) and total is not None:
                 return self._together(total, counted, noted) if ranks.count > 1 else total
             values.update(counted)
             self._halve(model)
 
-    def _sum(self, model: Any, inputs: Inputs, items: Any) -> torch.Tensor:
-        """The loss of this process's micro-batches."""
-        ranks, parts = self.stage.run.ranks, self.stage.accumulation * self.stage.run.ranks.count
-        total = torch.zeros(())
+    def _parts(self, inputs: Inputs, items: Any) -> list[tuple[Inputs, float]]:
+        """The update's micro-batches, everybody's, each with its share of the loss."""
+        parts = self.stage.accumulation * self.stage.run.ranks.count
         self.stage.micro_batch = self._rows()
-        cut = self._split(inputs, parts, items) if parts > 1 else [(inputs, 1.0)]
+        return self._split(inputs, parts, items) if parts > 1 else [(inputs, 1.0)]
+
+    def _sum(self, model: Any, parts: list[tuple[Inputs, float]], items: Any) -> torch.Tensor:
+        """The loss of this process's micro-batches."""
+        total = torch.zeros(())
         with self._drawn_by_part() as draw:
-            for number in ranks.share(len(cut)):
+            for number in self.stage.run.ranks.share(len(parts)):
                 draw(number)
-                part, share = cut[number]
+                part, share = parts[number]
                 loss = self._loss(model, part, num_items_in_batch=items)
                 loss = loss if share == 1.0 else share * loss
                 self._trainer.accelerator.backward(loss)
                 total = loss.detach() + total.to(loss.device)
+                if self._sharded is not None:
+                    self._sharded.end_round()
         return total.requires_grad_()
 
     @contextmanager
@@ -93,16 +112,19 @@ class MicroBatches:
         ranks, values = self.stage.run.ranks, self.stage.run.meters.values
         noted.put_together(ranks)
         whole = total.detach().to(self._trainer.args.device)
+        if self._sharded is not None:
+            self._sharded.hand_out()
         ranks.add([whole, *self._gradients()])
         spent = ranks.gather({name: values[name] - amount for name, amount in before.items()})
         values.update({name: amount + sum(one[name] for one in spent) for name, amount in before.items()})
         return whole.requires_grad_()
 
     def _gradients(self) -> list[torch.Tensor]:
-        """Of everything that the update moves, the same tensors in every process: zero where nothing was computed."""
+        """Of everything that the update moves and that is not spread, the same tensors in every process: zero where
+        nothing was computed."""
         objective = getattr(self._trainer, "objective", None)
         beside: list[torch.nn.Parameter] = [] if objective is None else objective.beside()
-        tensors = [*self.stage.policy.tensors().values(), *beside]
+        tensors = [*(self.stage.policy.tensors().values() if self._sharded is None else ()), *beside]
         has = [any(of_all) for of_all in zip(*self._ranks_have(tensors), strict=True)]
         found = []
         for tensor, somewhere in zip(tensors, has, strict=True):

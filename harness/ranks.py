@@ -85,11 +85,16 @@ class Ranks:
             return
         import torch
 
-        for bucket in _buckets(list(tensors)):
+        for bucket in buckets(list(tensors)):
             flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
             with _peers():
                 self._tensors.allreduce([flat]).wait()
             _fill(bucket, flat)
+
+    def add_in(self, tensor: torch.Tensor, owner: int) -> None:
+        """Make a tensor the sum of everybody's in the process `owner`, in place; the others' is not worth anything."""
+        with _peers():
+            self._tensors.reduce(tensor, owner).wait()
 
     def spread(self, tensors: Sequence[torch.Tensor], owners: Sequence[int]) -> None:
         """Make every tensor what it is in the process that owns it, in place."""
@@ -99,7 +104,7 @@ class Ranks:
 
         for owner in range(self.count):
             own = [tensor for tensor, whose in zip(tensors, owners, strict=True) if whose == owner]
-            for bucket in _buckets(own):
+            for bucket in buckets(own):
                 flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
                 with _peers():
                     self._tensors.broadcast(flat, owner).wait()
@@ -110,17 +115,23 @@ class Ranks:
 ALONE = Ranks()
 
 
-def _buckets(tensors: list[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
-    """Neighbours of one type and device, not too many elements at a time."""
+def buckets(
+    tensors: Sequence[torch.Tensor], owner: Callable[[torch.Tensor], int] = lambda tensor: 0
+) -> Iterator[list[torch.Tensor]]:
+    """Neighbours of one type, device and owner, not too many elements at a time."""
     bucket: list[torch.Tensor] = []
     for tensor in tensors:
-        alike = not bucket or (bucket[0].dtype, bucket[0].device) == (tensor.dtype, tensor.device)
+        alike = not bucket or _kind(bucket[0], owner) == _kind(tensor, owner)
         if bucket and (not alike or sum(one.numel() for one in bucket) + tensor.numel() > _BUCKET):
             yield bucket
             bucket = []
         bucket.append(tensor)
     if bucket:
         yield bucket
+
+
+def _kind(tensor: torch.Tensor, owner: Callable[[torch.Tensor], int]) -> tuple[Any, Any, int]:
+    return tensor.dtype, tensor.device, owner(tensor)
 
 
 def _fill(bucket: list[torch.Tensor], flat: torch.Tensor) -> None:

@@ -45,7 +45,7 @@ class RunContext:
     ranks: Ranks = ALONE
     """The processes that do this run together."""
     zero_stage: int = 0
-    """1 where they share out the optimiser's state (`harness.sharded_state`)."""
+    """1 where they share out the optimiser's state, 2 where the gradients too (ZeRO's stages)."""
     curve_done: int = -1
     """The last point of the learning curve that was drawn; point 0 is the start policy."""
 

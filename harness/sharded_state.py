@@ -1,10 +1,10 @@
 """ZeRO stage 1 (Rajbhandari et al. 2020, arXiv 1910.02054, section 5.1): the optimiser's state, spread over the
 processes of a run.
 
-Weights and gradients are whole in every process. Each tensor belongs to one process, which alone keeps its optimiser
-state, updates it, and sends the new weights to the others: the very update that every process would have made alone.
-For a checkpoint, and for a next stage that goes on with the state, it is put together again, so that a file says
-nothing of how many processes wrote it.
+Weights are whole in every process, and so are gradients but for stage 2 (`harness.sharded_gradients`). Each tensor
+belongs to one process, which alone keeps its optimiser state, updates it, and sends the new weights to the others: the
+very update that every process would have made alone. For a checkpoint, and for a next stage that goes on with the
+state, it is put together again, so that a file says nothing of how many processes wrote it.
 """
 
 from __future__ import annotations
@@ -13,17 +13,24 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
+
     from harness.ranks import Ranks
 
 
 class ShardedState:
-    """The state of a torch optimiser all of whose tensors have their gradient in every process."""
+    """The state of a torch optimiser. Every process has the gradients of all its tensors, or at least of its own."""
 
     def __init__(self, optimiser: Any, ranks: Ranks) -> None:
         self._optimiser, self._ranks = optimiser, ranks
         self._groups = [list(group["params"]) for group in optimiser.param_groups]
         self._tensors = [tensor for group in self._groups for tensor in group]
         self._owners = owners([tensor.numel() for tensor in self._tensors], ranks.count)
+        self._owner = {id(tensor): owner for tensor, owner in zip(self._tensors, self._owners, strict=True)}
+
+    def owner(self, tensor: torch.Tensor) -> int:
+        """The process that updates a tensor."""
+        return self._owner.get(id(tensor), 0)
 
     def divide(self) -> None:
         """Let go of the state of what belongs to others; the optimiser updates this process's tensors alone."""

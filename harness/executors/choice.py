@@ -35,7 +35,7 @@ class RunResources(Frozen):
     """GPUs, or processes without any, over which vLLM spreads the one copy that it answers with; the run's one process
     trains on the first."""
     zero_stage: int = Field(0, ge=0, le=3)
-    """1 spreads the optimiser's state over the processes of a run (ZeRO); 2 and 3 are refused."""
+    """1 spreads the optimiser's state over the processes of a run (ZeRO), 2 the gradients too; 3 is refused."""
     fsdp: Any = None
     deepspeed: Any = None
     """What accelerate takes to spread a model over GPUs: always refused."""
@@ -55,13 +55,13 @@ class RunResources(Frozen):
                 "anything over (gpus: 2, or processes: 2 without GPUs)."
             )
         sharding = next((name for name in ("fsdp", "deepspeed") if getattr(self, name) is not None), None)
-        if sharding is not None or self.zero_stage > 1:
+        if sharding is not None or self.zero_stage > 2:
             asked = sharding or f"zero_stage: {self.zero_stage}"
             raise UserError(
-                f"{asked} is refused: weights and gradients are whole in every process of a run, which answers with "
-                "them between updates; zero_stage: 1 spreads the optimiser's state over its processes, and what does "
-                "not fit a GPU so needs a 4-bit base (qlora), an adapter, accumulation or gradient_checkpointing "
-                "(beyondrl plan FILE says which)."
+                f"{asked} is refused: weights are whole in every process of a run, which answers with them between "
+                "updates; zero_stage: 2 spreads optimiser's state and gradients over its processes (as DeepSpeed's "
+                "stage 2 and FSDP's shard_grad_op do), and what does not fit a GPU so needs a 4-bit base (qlora), an "
+                "adapter, accumulation or gradient_checkpointing (beyondrl plan FILE says which)."
             )
         return self
 

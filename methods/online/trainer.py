@@ -109,15 +109,17 @@ class OnlineTrainer(Trainer):
         rows = chosen_rows(self.rows, mine)
         return rows | {"rows": torch.tensor(len(mine)), "tokens": rows["completion_mask"].sum()}
 
+    def begin_update(self) -> None:
+        """Gradients begin to gather, for the first time or again after memory ran out."""
+        self.shares.clear()
+        self.objective.begin()
+
     def compute_loss(
         self, model: Any, inputs: Rows, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> torch.Tensor:
         """The share of these rows in the loss of their update, in parts of similar length."""
         totals = Totals(int(inputs["rows"]), float(inputs["tokens"]))
         rows = {name: value for name, value in inputs.items() if value.ndim}
-        if all(tensor.grad is None for tensor in self.stage.policy.tensors().values()):
-            self.shares.clear()
-            self.objective.begin()
         total: Any = 0.0
         for part in rows["completion_mask"].sum(-1).argsort(stable=True).chunk(_PARTS):
             loss, values = self.objective.loss(chosen_rows(rows, part), totals)

@@ -23,7 +23,7 @@ from harness.update_size import Planned, UpdateSize
 from sweeps.estimate.devices import Device, process_bytes
 from sweeps.estimate.fit import Extents, Fit, fit
 from sweeps.estimate.history import Past, Throughput, evaluation_seconds, throughput
-from sweeps.estimate.memory import Settings, peak_bytes
+from sweeps.estimate.memory import WHOLE, Settings, Spread, peak_bytes
 from sweeps.estimate.shape import Shape, shape_of
 from sweeps.estimate.texts import Texts, texts_of, tokens_of, window_of
 from sweeps.estimate.work import Update, Work, update_of, work_under
@@ -63,10 +63,10 @@ class Estimator:
         history: Sequence[Past],
         devices: Sequence[Device],
         device: str,
-        spread: int = 1,
+        spread: Spread = WHOLE,
         tensor_parallel: int = 1,
     ) -> None:
-        """`spread` is over how many processes a run's optimiser state is spread, `tensor_parallel` how many devices its
+        """`spread` is over how many processes a run's state and gradients lie, `tensor_parallel` how many devices its
         one process holds."""
         self.handle, self.history, self.devices, self.device = handle, history, devices, device
         self.spread, self.tensor_parallel = spread, tensor_parallel
@@ -233,7 +233,7 @@ class Estimator:
         texts: Texts,
         accumulation: int = 1,
         checkpointing: bool = False,
-        spread: int | None = None,
+        spread: Spread | None = None,
     ) -> float:
         """Peak bytes of a run beside `_base`: its largest stage, or what the weights alone take."""
         peaks = [self.handle.parameters * 4.0]
@@ -266,7 +266,7 @@ def estimate_sweep(
     history: Sequence[Past],
     devices: Sequence[Device],
     device: str,
-    spread: int = 1,
+    spread: Spread = WHOLE,
     tensor_parallel: int = 1,
 ) -> list[Estimate]:
     """One estimate an arm, of one of its final runs at the settings that its first trial has."""

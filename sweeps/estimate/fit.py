@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.contracts import Train
 from sweeps.estimate.devices import Device
+from sweeps.estimate.memory import WHOLE, Spread
 from sweeps.estimate.shape import Shape
 from sweeps.estimate.texts import Texts
 from sweeps.estimate.work import Update, update_of
@@ -34,12 +35,12 @@ def fit(
     texts: Texts,
     needs: Callable[..., float],
     quantised: Callable[[], Shape | str],
-    spread: int,
+    spread: Spread,
 ) -> Fit:
     """The stages on `device`, of which `room` bytes are theirs.
 
     `needs(stages, texts, accumulation=, checkpointing=, spread=)` is what they take under other settings, in bytes,
-    `quantised` the shape of an adapter of a 4-bit base, `spread` over how many processes the optimiser's state lies.
+    `quantised` the shape of an adapter of a 4-bit base, `spread` over how many processes state and gradients lie.
     """
 
     def enough(other: Sequence[Extents] = stages, lengths: Texts = texts, **changes: Any) -> bool:
@@ -57,7 +58,7 @@ def _remedies(
     texts: Texts,
     enough: Callable[..., bool],
     quantised: Callable[[], Shape | str],
-    spread: int,
+    spread: Spread,
 ) -> list[str]:
     """Changes of a sweep file, each of which makes the run fit."""
     found: list[str] = []
@@ -77,9 +78,10 @@ def _remedies(
     if short is not None:
         found.append(f"evaluation max_new_tokens: {short}")
     by_gradient = bool(stages) and all(stage.optimiser.takes == "gradient" for stage, _, _ in stages)
-    over = next((n for n in _GPUS if by_gradient and gpu and enough(spread=n)), None)
-    if over is not None and spread == 1:
-        found.append(f"resources zero_stage: 1 with gpus: {over}")
+    stages_of_zero = [(stage, n) for stage in (1, 2) for n in _GPUS if by_gradient and gpu and spread == WHOLE]
+    over = next(((stage, n) for stage, n in stages_of_zero if enough(spread=Spread.of(n, stage))), None)
+    if over is not None:
+        found.append("resources zero_stage: {} with gpus: {}".format(*over))
     if gpu and by_gradient:
         shape = quantised()
         put = [] if isinstance(shape, str) else _again([(stage, shape, update) for stage, _, update in stages], texts)

@@ -23,13 +23,30 @@ _ADAM_BYTES = 8.0  # two float32 moments a trainable parameter
 
 
 @dataclass(frozen=True)
+class Spread:
+    """Over how many processes something lies that is else whole in each."""
+
+    state: int = 1
+    """The optimiser's state (`zero_stage: 1`)."""
+    gradients: int = 1
+    """And gradients (`zero_stage: 2`)."""
+
+    @classmethod
+    def of(cls, processes: int, zero_stage: int) -> Spread:
+        """That of a run of so many processes."""
+        return cls(processes if zero_stage > 0 else 1, processes if zero_stage > 1 else 1)
+
+
+WHOLE = Spread()
+
+
+@dataclass(frozen=True)
 class Settings:
     """What the memory of a stage can be changed by."""
 
     accumulation: int = 1
     checkpointing: bool = False
-    spread: int = 1
-    """Processes that the optimiser's state is spread over (`zero_stage: 1`)."""
+    spread: Spread = WHOLE
 
 
 def peak_bytes(stage: Train, shape: Shape, update: Update, texts: Texts, settings: Settings, evaluated: int) -> float:
@@ -42,13 +59,13 @@ def peak_bytes(stage: Train, shape: Shape, update: Update, texts: Texts, setting
         own = getattr(stage.optimiser, "held_bytes", lambda count: 8.0 * count)(shape.trainable)
         every = shape.trainable * 4.0 * getattr(stage.optimiser, "population", 1)
         return held + own + max(min(every, _MEMBERS), shape.trainable * 4.0) + sampling
-    state = shape.trainable * float(getattr(stage.optimiser, "state_bytes", _ADAM_BYTES)) / settings.spread
+    state = shape.trainable * float(getattr(stage.optimiser, "state_bytes", _ADAM_BYTES)) / settings.spread.state
     rows = -(-update.rows // settings.accumulation)
     tokens = rows * update.tokens
     kept = tokens * shape.kept_bytes
     if settings.checkpointing:
         kept = tokens * (shape.layers * shape.hidden_bytes + shape.kept_bytes / shape.layers)
     logits = tokens * shape.vocabulary * 4 * _LOGITS
-    updating = shape.trainable * 4 / settings.spread  # its temporaries are as large as the gradients that it takes
+    updating = shape.trainable * 4 / settings.spread.state  # temporaries as large as the gradients that it takes
     training = max(kept + logits, updating)
-    return held + state + shape.trainable * 4 + max(training, sampling)
+    return held + state + shape.trainable * 4 / settings.spread.gradients + max(training, sampling)

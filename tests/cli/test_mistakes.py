@@ -210,9 +210,9 @@ def test_a_reader_that_leaves_early() -> None:
         ("{processes: 2, gpus: 4}", "processes: 2 with gpus: 4 is refused: each process of a run has one GPU"),
         ("{tensor_parallel: 2}", "tensor_parallel: 2 is refused: it is vLLM's, and the engine hf answers (evaluation:"),
         ("{zero_stage: 1}", "zero_stage: 1 is refused: one process does each run"),
-        ("{zero_stage: 3, processes: 2}", "zero_stage: 3 is refused: weights and gradients are whole in every process"),
-        ("{fsdp: full_shard}", "fsdp is refused: weights and gradients are whole in every process"),
-        ("{deepspeed: zero3.json}", "deepspeed is refused: weights and gradients are whole in every process"),
+        ("{zero_stage: 3, processes: 2}", "zero_stage: 3 is refused: weights are whole in every process"),
+        ("{fsdp: full_shard}", "fsdp is refused: weights are whole in every process"),
+        ("{deepspeed: zero3.json}", "deepspeed is refused: weights are whole in every process"),
         ("{thread: 2}", "No key of 'resources' is called 'thread'. Did you mean 'threads'?"),
     ],
 )

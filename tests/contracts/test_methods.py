@@ -144,7 +144,7 @@ def assert_resumed_as_whole(directory: RunDirectory, whole: RunDirectory) -> Non
 @pytest.mark.parametrize("name", TRAINED)
 def test_two_processes_do_the_run_of_one(name: str, finished: Finished, runs: Path) -> None:
     """As much of everything, and weights up to the order in which sums are made; time counts for both. Each keeps half
-    of the optimiser's state (with all of it in both: tests/harness/test_team.py).
+    of the optimiser's state and of the gradients (with all of both: tests/harness/test_team.py).
 
     A sampled token may lie on the edge between two, so that tokens may differ by a few. What is dropped at random is
     other in every micro-batch: there the weights are not compared.
@@ -152,7 +152,7 @@ def test_two_processes_do_the_run_of_one(name: str, finished: Finished, runs: Pa
     prepare()
     directory, alone = place(make_spec(name), runs), finished[name]
     began = time.monotonic()
-    code = work(directory.path, Resources(processes=2, zero_stage=1))
+    code = work(directory.path, Resources(processes=2, zero_stage=2))
     assert code == DONE, directory.error.read_text() if directory.error.exists() else code
     result, whole = directory.read_result(), alone.read_result()
     for meter in COUNTED:

@@ -1,7 +1,8 @@
-"""ZeRO stage 1: the optimiser's state lies in one process each, and nothing else changes."""
+"""ZeRO: the optimiser's state, and in stage 2 the gradients, lie in one process each, and nothing else changes."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,15 @@ from harness.sharded_state import ShardedState, owners
 from harness.spec import Budget
 from harness.worker import DONE, FAILED, work
 from tests.conftest import make_spec, place, prepare
-from tests.harness.test_team import TWO, kill_at_a_checkpoint, together, work_and_save
+from tests.harness.test_team import TWO, kill_at_a_checkpoint, together, values, work_and_save
 
 SHARDED = Resources(processes=2, zero_stage=1)
 
 
-def sharded(method: str, runs: Path, **changed: Any) -> RunDirectory:
+def sharded(method: str, runs: Path, stage: int = 1, **changed: Any) -> RunDirectory:
     prepare()
     directory = place(make_spec(method).model_copy(update=changed), runs)
-    assert work(directory.path, SHARDED) == DONE, directory.error.read_text()
+    assert work(directory.path, replace(SHARDED, zero_stage=stage)) == DONE, directory.error.read_text()
     return directory
 
 
@@ -44,10 +45,13 @@ def test_owners_have_nearly_as_much() -> None:
      "adalora+sft", "cont-squeeze+sft", "ppo", "context-distillation"],
 )  # fmt: skip
 def test_weights_are_bit_for_bit_those_of_whole_states(method: str, runs: Path, tmp_path: Path) -> None:
-    whole = together(method, tmp_path / "whole").read_result()
-    result = sharded(method, runs).read_result()
-    assert result.weights_digest == whole.weights_digest
-    assert result.meters.steps == whole.meters.steps
+    """Of whole gradients too: two processes with a micro-batch each make the same sums in the same order."""
+    whole = together(method, tmp_path / "whole")
+    for stage in (1, 2):
+        directory = sharded(method, runs / str(stage), stage)
+        assert directory.read_result().weights_digest == whole.read_result().weights_digest, stage
+        assert directory.read_result().meters.steps == whole.read_result().meters.steps
+        assert values(directory) == values(whole), stage
 
 
 def held(ranks: Ranks) -> tuple[int, list[torch.Tensor], torch.optim.Optimizer]:

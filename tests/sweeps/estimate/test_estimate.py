@@ -23,6 +23,7 @@ from harness.spec import Budget, RunSpec
 from sweeps.estimate.devices import Device, described, device_name
 from sweeps.estimate.estimate import Estimate, Estimator
 from sweeps.estimate.history import Past, past_of, read_history, throughput
+from sweeps.estimate.memory import WHOLE, Spread
 from sweeps.estimate.shape import Shape, _held, shape_of
 from tests.conftest import QUICK_PARTS, make_spec, run_to_end
 
@@ -36,9 +37,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunDirectory]:
     return {name: run_to_end(make_spec(name, steps=4), folder) for name in ("sft", "grpo", "lora+grpo", "es")}
 
 
-def estimate(spec: RunSpec, history: list[RunDirectory], *devices: Device) -> Estimate:
+def estimate(spec: RunSpec, history: list[RunDirectory], *devices: Device, spread: Spread = WHOLE) -> Estimate:
     past = [past_of(one) for one in history]
-    estimator = Estimator(load_model(spec.model.name), past, devices or [HERE], device_name())
+    estimator = Estimator(load_model(spec.model.name), past, devices or [HERE], device_name(), spread)
     pipeline = find_method(spec.method.name).create(**spec.method.parameters)
     return estimator.of(spec.method.name, pipeline, spec)
 
@@ -234,6 +235,22 @@ def test_what_does_not_fit_says_what_makes_it_fit_by_estimating_that() -> None:
     assert estimate(split, [], small).fits[0].fits
     (hopeless,) = estimate(spec, [], Device("tiny", 1000.0, True)).fits
     assert not hopeless.fits and hopeless.remedies == ()
+
+
+def test_a_plan_says_which_stage_of_zero_is_enough() -> None:
+    spec = make_spec("sft", batch_size=1)
+    evaluation = spec.evaluation.model_copy(update={"items": 1, "curve_items": 1})
+    spec = RunSpec(**dict(spec.model_copy(update={"evaluation": evaluation})))
+    endless = Device("gpu", 2.0**40, True)
+    whole, state, both = (
+        estimate(spec, [], endless, spread=Spread.of(8, stage)).memory_bytes or 0.0 for stage in range(3)
+    )
+    assert whole > state > both > 0
+    for stage, enough in ((1, state), (2, both)):
+        device = Device("gpu", 1.01 * enough, True)
+        (fit,) = estimate(spec, [], device).fits
+        assert [one for one in fit.remedies if "zero" in one] == [f"resources zero_stage: {stage} with gpus: 8"]
+        assert estimate(spec, [], device, spread=Spread.of(8, stage)).fits[0].fits
 
 
 def test_an_amount_of_memory_is_read_or_refused() -> None:
