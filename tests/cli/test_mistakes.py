@@ -59,7 +59,7 @@ SWEEP = "model: lab\ntask: toy-task\nmethods: [toy-rate]\nbudget: {steps: 5}\n"
         ((*RUN, "--resources", "thread=2"), "No resources option is called 'thread'. Did you mean 'threads'?"),
         ((*RUN, "--resources", "threads=0"), "resources threads=0 is not possible"),
         ((*RUN, "--resources", "threads=9999"), "threads: 9999 is refused: this machine gives"),
-        ((*RUN, "--resources", "fsdp=full_shard"), "fsdp is refused: weights and gradients are whole"),
+        ((*RUN, "--resources", "fsdp=full_shard"), "fsdp is refused: weights are whole"),
         ((*RUN, "--resources", "tensor_parallel=2"), "tensor_parallel: 2 is refused: it is vLLM's"),
         ((*RUN, "--resources", "processes"), "write key=value, for example --resources threads=4"),
         ((*RUN, "--flops", "inf"), "flops=inf is not possible"),
