@@ -1,4 +1,4 @@
-"""What the README shows works as it stands there."""
+"""What the README and the pages behind it show works as it stands there."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ import pytest
 from sweeps.file import read_sweep
 
 ROOT = Path(__file__).parent.parent
-TEXT = (ROOT / "README.md").read_text()
+README = ROOT / "README.md"
+EXTENDING = ROOT / "docs" / "extending.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 BEYONDRL = str(Path(sys.executable).with_name("beyondrl"))
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
+def blocks(language: str, page: Path = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
 
 
 def run(*command: str, folder: Path) -> str:
@@ -30,13 +32,13 @@ def run(*command: str, folder: Path) -> str:
 
 
 def test_the_python_entry(tmp_path: Path) -> None:
-    printed = run(sys.executable, "-c", blocks("python")[0], folder=tmp_path).splitlines()
+    printed = run(sys.executable, "-c", blocks("python", EXTENDING)[0], folder=tmp_path).splitlines()
     assert len(printed) == 2 and printed[1].split()[3] in ("ok", "wrong_value", "wrong_numbers")
 
 
 def test_the_added_method_and_task_are_listed_and_planned(tmp_path: Path) -> None:
-    (tmp_path / "added_method.py").write_text(blocks("python")[1])
-    (tmp_path / "added_task.py").write_text(blocks("python")[2])
+    (tmp_path / "added_method.py").write_text(blocks("python")[0])
+    (tmp_path / "added_task.py").write_text(blocks("python", EXTENDING)[1])
     points = tmp_path / "added-1.0.dist-info"
     points.mkdir()
     (points / "METADATA").write_text("Metadata-Version: 2.1\nName: added\nVersion: 1.0\n")
@@ -62,7 +64,7 @@ def test_the_sweep_file_is_one(tmp_path: Path) -> None:
 def test_the_sweep_on_own_questions_is_planned(tmp_path: Path) -> None:
     """As a newcomer has it: the file, rows like the one shown, and nothing asked of their number."""
     (tmp_path / "sums.yaml").write_text(blocks("yaml")[1])
-    shown = re.search(r'^    (\{"question".*\})$', TEXT, re.MULTILINE)
+    shown = re.search(r'^    (\{"question".*\})$', README.read_text(), re.MULTILINE)
     assert shown is not None
     rows = [shown[1].replace("17+25", f"{n}+25").replace('"42"', f'"{n + 25}"') for n in range(300)]
     (tmp_path / "sums.jsonl").write_text("\n".join(rows))
@@ -73,12 +75,18 @@ def test_the_sweep_on_own_questions_is_planned(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("target", re.findall(r"\]\(([^)]+)\)", TEXT))
-def test_links_lead_somewhere(target: str) -> None:
-    assert (ROOT / target).exists()
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)]+)\)", page.read_text())
+    assert not [target for target in targets if not (page.parent / target).exists()]
+
+
+def test_every_page_is_led_to() -> None:
+    assert {page for page in PAGES if f"](docs/{page.name})" not in README.read_text()} == {README}
 
 
 def test_the_commands_are_there() -> None:
     known = run(BEYONDRL, "--help", folder=ROOT)
-    for command in set(re.findall(r"^    beyondrl (\w+)", TEXT, re.MULTILINE)):
+    shown = [re.findall(r"^    beyondrl (\w+)", page.read_text(), re.MULTILINE) for page in PAGES]
+    for command in {command for commands in shown for command in commands}:
         assert command in known
