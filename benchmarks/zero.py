@@ -2,12 +2,12 @@
 
     python -m benchmarks.zero [--processes 2] [--hidden 768] [--layers 12] [--accumulation 1] [--steps 6]
 
-A model of random weights and the lab's tokenizer learns by SFT with AdamW on rows of some forty tokens, so that weights
-(4 bytes a parameter), gradients (4) and optimiser state (8) are nearly all there is. Shown is the most that any process
-of the run had resident from the third update to the last, less what it had when its weights were all that was loaded,
-in bytes a parameter beside the stage's own sum: 4 + 8 and for N processes 4 + 8 / N and (4 + 8) / N. Beyond it are the
-gradients of one bucket, activations, and the update's own temporaries (4 bytes a parameter that a process updates).
-The allocator is told to give back at once what is freed, so that what is resident is what is in use.
+A model of random weights and the lab's tokenizer learns by SFT with AdamW on rows of some forty tokens. Shown is the
+most memory that any process of the run had of its own from the third update to the last, less what it had before the
+first, when the weights were still pages of their file, in bytes a parameter; beside it the sum of what has to be there:
+weights 4, gradients 4, optimiser state 8 and the update's temporaries 4, of which stage 1 divides the last two by the
+number of processes and stage 2 the last three. Activations and the buckets in which gradients are sent come on top. The
+allocator is told to give back at once what is freed, so that what is resident is what is in use.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=int, default=default)
     given = parser.parse_args()
     os.environ["MALLOC_MMAP_THRESHOLD_"] = str(2**16)  # glibc's, read when the run's processes start
-    count, alone = given.processes, 8.0
-    sums = {0: 4 + alone, 1: 4 + alone / count, 2: (4 + alone) / count}
+    count = given.processes
+    sums = {0: 20.0, 1: 8 + 12 / count, 2: 4 + 16 / count}
     with tempfile.TemporaryDirectory() as folder:
         model, parameters = _model(Path(folder) / "model", given.hidden, given.layers)
-        print(f"{parameters / 1e6:.0f}M parameters, {count} processes; bytes a parameter beside the weights:")
+        print(f"{parameters / 1e6:.0f}M parameters, {count} processes, bytes a parameter:")
         for stage, needed in sums.items():
             spec = _spec(model, given.steps, given.accumulation * count, given.accumulation)
             held = _held(spec, Path(folder) / str(stage), Resources(processes=count, zero_stage=stage))
-            print(f"zero_stage {stage}: {held / parameters:5.2f}   its sum {needed:5.2f}", flush=True)
+            print(f"zero_stage {stage}: {held / parameters:5.2f}   has to be there {needed:5.2f}", flush=True)
     return 0
 
 
@@ -84,7 +84,7 @@ def _spec(model: Path, steps: int, rows: int, accumulation: int) -> RunSpec:
 
 
 def _held(spec: RunSpec, runs: Path, resources: Resources) -> float:
-    """The most bytes that one process held in its updates, beyond weights and what it is made of."""
+    """The most bytes that one process held in its updates, beyond what it had before them."""
     directory = RunDirectory.of(runs, spec)
     directory.path.mkdir(parents=True)
     directory.spec.write_text(spec.model_dump_json())
@@ -131,7 +131,7 @@ def _resident(pid: int) -> float | None:
         below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    own = next((float(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS")), 0.0)
+    own = next((float(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon")), 0.0)
     return max(own, *(_resident(int(one)) or 0.0 for one in below), 0.0)
 
 

@@ -8,10 +8,10 @@ adapters vanish elsewhere; 0 is safe. With gradients clipped to 1 (`max_grad_nor
 for many hundred updates where it answers nothing; sweeps/d2l-window.yaml clips none and begins with short documents
 (`growing`). `gate` is ours, for documents of more chunks than training had: chunks that tell nothing are learnt to be
 left out, after `alone`. Three seeds of that sweep, which trains on about 16 chunks at most, remember 98 to 100% of two
-facts in 120 chunks; without gates, and with 32 chunks in training, an earlier version of it had 0 to 6%. Their chunks
-ended anywhere: of the 19 or 20 told facts that each seed got wrong 17 or 18 were cut in two by the end of a chunk. One
-seed whose chunks end with sentences has 99.2% of the same test questions right, where those have 95.2%: 99.8% of what
-is told (96.2%), 95.5% of what is not (89.1%).
+facts in about 120 chunks; without gates, and with 32 chunks in training, an earlier version of it had 0 to 6%. Chunks
+end with sentences: three earlier seeds, whose chunks ended anywhere, had 95.2% of the sweep's test questions right
+where these have 98.8%, and of the 19 or 20 told facts that each of them got wrong 17 or 18 were cut in two by the end
+of a chunk.
 """
 
 from __future__ import annotations
