@@ -55,6 +55,8 @@ def main() -> int:
     given = arguments.parse_args()
     if given.processes < 1:
         arguments.error(f"--processes {given.processes} is not possible: one process at least must answer")
+    if not all(one == "auto" or (one.isdigit() and int(one)) for one in given.batches.split(",")):
+        arguments.error(f"--batches {given.batches} is not possible: numbers of rows, or auto, with commas between")
     torch.set_num_threads(1)
     loaded = load_model(given.model)
     model, tokenizer = loaded.model().eval(), loaded.tokenizer()

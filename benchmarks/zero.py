@@ -38,6 +38,12 @@ def main() -> int:
     for name, default in (("processes", 2), ("hidden", 768), ("layers", 12), ("accumulation", 1), ("steps", 6)):
         parser.add_argument(f"--{name}", type=int, default=default)
     given = parser.parse_args()
+    if given.steps <= _FIRST or given.hidden < 64 or given.hidden % 64 or min(given.layers, given.accumulation) < 1:
+        parser.error(
+            f"--hidden is a multiple of 64, --steps more than {_FIRST}, --layers and --accumulation at least 1"
+        )
+    if not 2 <= given.processes <= len(os.sched_getaffinity(0)):
+        parser.error(f"--processes {given.processes} is not possible: two or more, each with a core of its own")
     os.environ["MALLOC_MMAP_THRESHOLD_"] = str(2**16)  # glibc's, read when the run's processes start
     count = given.processes
     sums = {0: 20.0, 1: 8 + 12 / count, 2: 4 + 16 / count}

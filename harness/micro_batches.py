@@ -59,6 +59,7 @@ class MicroBatches:
         while True:
             counted, noted = {name: values[name] for name in _COUNTED}, TrainerMetrics(self._trainer)
             total, parts = None, self._parts(inputs, num_items_in_batch)
+            self.stage.micro_batch = self._rows()
             if hasattr(self._trainer, "begin_update"):
                 self._trainer.begin_update()
             if self._sharded is not None:
@@ -79,7 +80,6 @@ class MicroBatches:
     def _parts(self, inputs: Inputs, items: Any) -> list[tuple[Inputs, float]]:
         """The update's micro-batches, everybody's, each with its share of the loss."""
         parts = self.stage.accumulation * self.stage.run.ranks.count
-        self.stage.micro_batch = self._rows()
         return self._split(inputs, parts, items) if parts > 1 else [(inputs, 1.0)]
 
     def _sum(self, model: Any, parts: list[tuple[Inputs, float]], items: Any) -> torch.Tensor:

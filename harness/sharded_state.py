@@ -25,16 +25,16 @@ class ShardedState:
         self._optimiser, self._ranks = optimiser, ranks
         self._groups = [list(group["params"]) for group in optimiser.param_groups]
         self._tensors = [tensor for group in self._groups for tensor in group]
-        self._owners = owners([tensor.numel() for tensor in self._tensors], ranks.count)
-        self._owner = {id(tensor): owner for tensor, owner in zip(self._tensors, self._owners, strict=True)}
+        whose = owners([tensor.numel() for tensor in self._tensors], ranks.count)
+        self._owners = {id(tensor): owner for tensor, owner in zip(self._tensors, whose, strict=True)}
 
     def owner(self, tensor: torch.Tensor) -> int:
-        """The process that updates a tensor."""
-        return self._owner.get(id(tensor), 0)
+        """The process that updates a tensor; the first for one that the optimiser does not move."""
+        return self._owners.get(id(tensor), 0)
 
     def divide(self) -> None:
         """Let go of the state of what belongs to others; the optimiser updates this process's tensors alone."""
-        mine = {id(one) for one, owner in zip(self._tensors, self._owners, strict=True) if owner == self._ranks.rank}
+        mine = {one for one, owner in self._owners.items() if owner == self._ranks.rank}
         for group, tensors in zip(self._optimiser.param_groups, self._groups, strict=True):
             group["params"] = [tensor for tensor in tensors if id(tensor) in mine]
         for tensor in self._tensors:
@@ -43,12 +43,13 @@ class ShardedState:
 
     def spread(self) -> None:
         """After an update: every tensor as its owner has it, in all processes."""
-        self._ranks.spread([tensor.data for tensor in self._tensors], self._owners)
+        self._ranks.spread([tensor.data for tensor in self._tensors], [self.owner(one) for one in self._tensors])
 
     def put_together(self, everywhere: bool = False) -> None:
         """The whole optimiser in the first process, or in all; what was others' lies on the processor. All call it."""
         whole = everywhere or self._ranks.rank == 0
-        for tensor, owner in zip(self._tensors, self._owners, strict=True):
+        for tensor in self._tensors:
+            owner = self.owner(tensor)
             mine = owner == self._ranks.rank
             found = self._ranks.gather(_on_processor(self._optimiser.state.get(tensor)) if mine else None)[owner]
             if found is not None and whole and not mine:

@@ -78,10 +78,12 @@ def _remedies(
     if short is not None:
         found.append(f"evaluation max_new_tokens: {short}")
     by_gradient = bool(stages) and all(stage.optimiser.takes == "gradient" for stage, _, _ in stages)
-    stages_of_zero = [(stage, n) for stage in (1, 2) for n in _GPUS if by_gradient and gpu and spread == WHOLE]
-    over = next(((stage, n) for stage, n in stages_of_zero if enough(spread=Spread.of(n, stage))), None)
-    if over is not None:
-        found.append("resources zero_stage: {} with gpus: {}".format(*over))
+    if gpu and by_gradient:
+        wider = [(1, n) for n in _GPUS] if spread == WHOLE else []
+        wider += [(2, n) for n in (_GPUS if spread == WHOLE else (spread.state,)) if spread.gradients == 1]
+        over = next(((stage, n) for stage, n in wider if enough(spread=Spread.of(n, stage))), None)
+        if over is not None:
+            found.append("resources zero_stage: {} with gpus: {}".format(*over))
     if gpu and by_gradient:
         shape = quantised()
         put = [] if isinstance(shape, str) else _again([(stage, shape, update) for stage, _, update in stages], texts)

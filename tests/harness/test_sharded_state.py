@@ -91,9 +91,10 @@ def test_each_process_holds_its_part_and_a_checkpoint_the_whole(runs: Path) -> N
 
 
 def test_a_killed_run_goes_on_with_the_state_whole_or_spread(runs: Path, tmp_path: Path) -> None:
-    """What two processes wrote with their state spread is taken up by two that spread it, and by two that do not."""
+    """What two processes wrote with their state spread is taken up by two that spread it, by two that spread gradients
+    too, and by two that spread nothing."""
     whole = together("sft", tmp_path / "whole", budget=Budget(steps=20))
-    for again in (SHARDED, TWO):
+    for again in (SHARDED, replace(SHARDED, zero_stage=2), TWO):
         directory = place(make_spec("sft", steps=20), runs / str(again.zero_stage))
         executor = LocalExecutor(1, work_and_save, threads=1, gpus=0, processes=2, zero_stage=1)
         kill_at_a_checkpoint(directory, executor)

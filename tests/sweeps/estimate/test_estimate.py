@@ -251,6 +251,8 @@ def test_a_plan_says_which_stage_of_zero_is_enough() -> None:
         (fit,) = estimate(spec, [], device).fits
         assert [one for one in fit.remedies if "zero" in one] == [f"resources zero_stage: {stage} with gpus: 8"]
         assert estimate(spec, [], device, spread=Spread.of(8, stage)).fits[0].fits
+    (fit,) = estimate(spec, [], Device("gpu", 1.01 * both, True), spread=Spread.of(8, 1)).fits
+    assert not fit.fits and "resources zero_stage: 2 with gpus: 8" in fit.remedies
 
 
 def test_an_amount_of_memory_is_read_or_refused() -> None:
